@@ -1,0 +1,95 @@
+"""Argument checks with errors that name the argument, what came and what is taken."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "check_choice",
+    "check_finite_number",
+    "check_floating",
+    "check_mask",
+    "check_positive",
+    "check_same_device",
+    "check_same_shape",
+    "compute_dtype",
+]
+
+
+def check_floating(name: str, x: Tensor) -> None:
+    """Raise ``TypeError`` unless ``x`` is a tensor of a real floating dtype."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{name} must be a floating point tensor, got dtype {x.dtype}; cast it, "
+            f"for example with {name}.float()"
+        )
+
+
+def check_same_shape(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise ``ValueError`` unless both tensors have one shape."""
+    if x.shape != other.shape:
+        raise ValueError(
+            f"{name} must have the shape of {other_name}, {tuple(other.shape)}, "
+            f"got {tuple(x.shape)}"
+        )
+
+
+def check_same_device(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise ``ValueError`` unless both tensors live on one device."""
+    if x.device != other.device:
+        raise ValueError(
+            f"{name} must be on the device of {other_name}, {other.device}, got {x.device}"
+        )
+
+
+def check_mask(name: str, mask: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise unless ``mask`` is a boolean tensor broadcastable to ``other``, on its device."""
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(mask).__name__}")
+    if mask.dtype != torch.bool:
+        raise TypeError(f"{name} must be a boolean tensor (True = valid), got dtype {mask.dtype}")
+    check_same_device(name, mask, other_name, other)
+    fits = mask.dim() <= other.dim() and all(
+        m in (1, n) for m, n in zip(reversed(mask.shape), reversed(other.shape), strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"{name} must broadcast to the shape of {other_name}, {tuple(other.shape)}, "
+            f"got {tuple(mask.shape)}"
+        )
+
+
+def check_finite_number(name: str, value: float | int) -> float:
+    """Return ``value`` as a float; raise unless it is a finite real number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return float(value)
+
+
+def check_positive(name: str, value: float | int, *, zero_allowed: bool = False) -> float:
+    """Return ``value`` as a float; raise unless it is finite and above zero."""
+    number = check_finite_number(name, value)
+    if number < 0 or (number == 0 and not zero_allowed):
+        raise ValueError(f"{name} must be {'>= 0' if zero_allowed else '> 0'}, got {value}")
+    return number
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        listed = ", ".join(repr(c) for c in choices)
+        raise ValueError(f"{name} must be one of {listed}, got {value!r}")
+
+
+def compute_dtype(*tensors: Tensor) -> torch.dtype:
+    """Return float64 if any of the tensors is float64, else float32.
+
+    >>> compute_dtype(torch.zeros(1, dtype=torch.bfloat16))
+    torch.float32
+    """
+    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32

@@ -1,0 +1,48 @@
+"""CPU kernels, compiled by numba on first use and cached on disk."""
+
+from rankgrad.kernels.cpu.coupling import coupling_apply, coupling_logsumexp
+from rankgrad.kernels.cpu.detection import (
+    find_positives,
+    negatives_ahead,
+    spread_to_negatives,
+)
+from rankgrad.kernels.cpu.dominance import dominance
+from rankgrad.kernels.cpu.isotonic import (
+    project_rank,
+    project_rank_vjp,
+    project_sort,
+    project_sort_vjp,
+)
+from rankgrad.kernels.cpu.network import network_apply, network_gradient
+from rankgrad.kernels.cpu.pairwise import pairwise, pairwise_order
+from rankgrad.kernels.cpu.ranking import hard_rank
+from rankgrad.kernels.cpu.ranksim import ranksim_rows
+from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
+from rankgrad.kernels.cpu.softsort import softsort_sums
+from rankgrad.kernels.cpu.sorting import argsort
+from rankgrad.kernels.cpu.topk import soft_topk, soft_topk_vjp
+
+__all__ = [
+    "argsort",
+    "coupling_apply",
+    "coupling_logsumexp",
+    "dominance",
+    "find_positives",
+    "hard_rank",
+    "negatives_ahead",
+    "network_apply",
+    "network_gradient",
+    "pairwise",
+    "pairwise_order",
+    "project_rank",
+    "project_rank_vjp",
+    "project_sort",
+    "project_sort_vjp",
+    "ranksim_rows",
+    "soft_retrieval",
+    "soft_retrieval_backward",
+    "soft_topk",
+    "soft_topk_vjp",
+    "softsort_sums",
+    "spread_to_negatives",
+]

@@ -1,0 +1,142 @@
+"""Sums over the matrix ``exp(a_i x_j + f_i + g_j)`` where it is not negligible.
+
+``x`` is sorted and ``a`` too, ``f`` and ``g`` are (nearly) concave in them, as the potentials of
+one-dimensional transport are. A row of the matrix then falls off on both sides of one peak, faster
+and faster. Only what can reach the last digit of the sum is evaluated, so that time follows the
+width of the band: about ``n sqrt(n)`` where the dense matrix has ``n n`` elements.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankgrad.kernels.cpu.functions import vector_exp
+from rankgrad.kernels.cpu.jit import jit
+from rankgrad.kernels.cpu.parallel import pieces, run
+
+__all__ = ["coupling_apply", "coupling_logsumexp"]
+
+_GRAIN = 64  # sums a thread takes at least
+_DIGITS = 40.0  # exp(-40) is below the last digit of a float64
+
+
+@jit(forceinline=True)
+def _edge(a: Any, x: Any, g: Any, peak: Any, step: Any, least: Any) -> Any:
+    """Return how far from ``peak`` in the direction of ``step`` elements are at least ``least``."""
+    room = x.shape[0] - 1 - peak if step > 0 else peak
+    inside, reach = 0, 1
+    while reach <= room and a * x[peak + step * reach] + g[peak + step * reach] >= least:
+        inside = reach
+        reach *= 2
+    outside = min(reach, room + 1)
+    while outside - inside > 1:
+        middle = (inside + outside) // 2
+        if a * x[peak + step * middle] + g[peak + step * middle] >= least:
+            inside = middle
+        else:
+            outside = middle
+    return inside
+
+
+@jit(forceinline=True)
+def _band(a: Any, x: Any, g: Any, peak: Any, cut: Any) -> Any:
+    """Return the peak of ``a x_j + g_j``, its height, and the band around it."""
+    n = x.shape[0]
+    top = a * x[peak] + g[peak]
+    while peak + 1 < n and a * x[peak + 1] + g[peak + 1] >= top:
+        peak += 1
+        top = a * x[peak] + g[peak]
+    while peak > 0 and a * x[peak - 1] + g[peak - 1] > top:
+        peak -= 1
+        top = a * x[peak] + g[peak]
+    low = peak - _edge(a, x, g, peak, -1, top - cut)
+    high = peak + _edge(a, x, g, peak, 1, top - cut) + 1
+    return peak, top, low, high
+
+
+@jit(fastmath={"reassoc", "contract"})
+def _sum_exp(a: Any, x: Any, g: Any, top: Any, low: Any, high: Any) -> Any:
+    total = 0.0
+    for j in range(low, high):
+        total += vector_exp(a * x[j] + (g[j] - top))
+    return total
+
+
+@jit()
+def _fill(weights: Any, a: Any, x: Any, g: Any, top: Any, low: Any, high: Any) -> None:
+    for j in range(low, high):
+        weights[j - low] = vector_exp(a * x[j] + (g[j] - top))
+
+
+@jit(fastmath={"reassoc", "contract"})
+def _dot(weights: Any, v: Any, low: Any, high: Any) -> Any:
+    total = 0.0
+    for j in range(low, high):
+        total += weights[j - low] * v[j]
+    return total
+
+
+@jit()
+def _logsumexp(a: Any, x: Any, g: Any, out: Any, cut: Any, start: Any, stop: Any) -> None:
+    n_a = a.shape[1]
+    for row in range(start // n_a, (stop - 1) // n_a + 1):
+        points, offsets, peak = x[row], g[row], 0
+        for i in range(max(start - row * n_a, 0), min(stop - row * n_a, n_a)):
+            slope = a[row, i]
+            peak, top, low, high = _band(slope, points, offsets, peak, cut)
+            if top == -np.inf:
+                out[row, i] = -np.inf
+            else:
+                out[row, i] = top + np.log(_sum_exp(slope, points, offsets, top, low, high))
+
+
+@jit()
+def _apply(
+    a: Any, x: Any, f: Any, g: Any, v: Any, out: Any, cut: Any, start: Any, stop: Any
+) -> None:
+    n_a = a.shape[1]
+    weights = np.empty(x.shape[1])
+    for row in range(start // n_a, (stop - 1) // n_a + 1):
+        points, offsets, peak = x[row], g[row], 0
+        for i in range(max(start - row * n_a, 0), min(stop - row * n_a, n_a)):
+            slope = a[row, i]
+            peak, top, low, high = _band(slope, points, offsets, peak, cut)
+            if top == -np.inf or f[row, i] == -np.inf:
+                out[row, :, i] = 0.0
+                continue
+            _fill(weights, slope, points, offsets, top, low, high)
+            scale = np.exp(top + f[row, i])
+            for c in range(v.shape[1]):
+                out[row, c, i] = scale * _dot(weights, v[row, c], low, high)
+
+
+def _cut(n: int) -> float:
+    return _DIGITS + math.log(max(n, 1))
+
+
+def coupling_logsumexp(a: Tensor, x: Tensor, g: Tensor) -> Tensor:
+    """Return ``log sum_j exp(a_i x_j + g_j)`` by row; ``a`` [rows, n_a], ``x``, ``g`` [rows, n_x].
+
+    An element with ``g_j = -inf`` is not there.
+    """
+    arrays = [t.contiguous().numpy() for t in (a, x, g)]
+    out = np.empty_like(arrays[0])
+    cut = _cut(x.shape[1])
+    run([partial(_logsumexp, *arrays, out, cut, b, e) for b, e in pieces(out.size, _GRAIN)])
+    return torch.from_numpy(out)
+
+
+def coupling_apply(a: Tensor, x: Tensor, f: Tensor, g: Tensor, v: Tensor) -> Tensor:
+    """Return ``sum_j exp(a_i x_j + f_i + g_j) v_cj``, ``v`` [rows, c, n_x] -> [rows, c, n_a].
+
+    Rows with ``f_i = -inf`` are zero, columns with ``g_j = -inf`` are not there.
+    """
+    arrays = [t.contiguous().numpy() for t in (a, x, f, g, v)]
+    out = np.empty((v.shape[0], v.shape[1], a.shape[1]))
+    cut = _cut(x.shape[1])
+    run([partial(_apply, *arrays, out, cut, b, e) for b, e in pieces(a.numel(), _GRAIN)])
+    return torch.from_numpy(out)

@@ -1,0 +1,18 @@
+"""GPU kernels, compiled by triton on first use; on the CPU they run under its interpreter.
+
+What is missing here the reference serves as well on a GPU: sorting and ranking are ``torch.sort``.
+"""
+
+from rankgrad.kernels.cuda.ahead import negatives_ahead
+from rankgrad.kernels.cuda.dominance import dominance
+from rankgrad.kernels.cuda.pairwise import pairwise
+from rankgrad.kernels.cuda.positives import find_positives
+from rankgrad.kernels.cuda.spread import spread_to_negatives
+
+__all__ = [
+    "dominance",
+    "find_positives",
+    "negatives_ahead",
+    "pairwise",
+    "spread_to_negatives",
+]

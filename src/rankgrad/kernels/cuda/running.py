@@ -1,0 +1,107 @@
+"""Running sums along rows in twice the working precision, always in the same order.
+
+``torch.cumsum`` of floats on CUDA is not repeatable, and its repeatable stand-in builds an n x n
+matrix. Differences of running sums also cancel: what float64 rounds off over a million elements
+shows in a narrow window. So each sum is kept as an unevaluated pair, about 32 digits.
+
+A lane adds up some neighbouring elements in turn; the lanes' totals are running sums again.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rankgrad.kernels.cuda.launch import ceil_div, launch
+
+__all__ = ["between", "plus", "running"]
+
+_STEPS = 16  # elements to a lane
+_BLOCK = 128  # lanes to a program
+
+
+@triton.jit
+def plus(total, rest, x):
+    """Add ``x`` to the unevaluated sum ``total + rest`` without losing the rounding error."""
+    new = total + x
+    back = new - total
+    return new, rest + ((total - (new - back)) + (x - back))
+
+
+@triton.jit
+def between(total, rest, a, b, live):
+    """Return the sum of the elements ``a .. b``, from running sums."""
+    high = tl.load(total + b, mask=live, other=0.0) - tl.load(total + a, mask=live, other=0.0)
+    low = tl.load(rest + b, mask=live, other=0.0) - tl.load(rest + a, mask=live, other=0.0)
+    return high + low
+
+
+@triton.jit(do_not_specialize=["n", "chunks", "lanes"])
+def _totals(x, x_rest, total, rest, n, chunks, lanes, STEPS: tl.constexpr, BLOCK: tl.constexpr):
+    lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = lane < lanes
+    row = lane // chunks
+    first = (lane - row * chunks) * STEPS
+    high = tl.zeros([BLOCK], tl.float64)
+    low = tl.zeros([BLOCK], tl.float64)
+    for step in range(STEPS):
+        inside = live & (first + step < n)
+        at = row * n + first + step
+        if x_rest is not None:
+            low += tl.load(x_rest + at, mask=inside, other=0.0)
+        high, low = plus(high, low, tl.load(x + at, mask=inside, other=0.0).to(tl.float64))
+    tl.store(total + lane, high, mask=live)
+    tl.store(rest + lane, low, mask=live)
+
+
+@triton.jit(do_not_specialize=["n", "chunks", "lanes"])
+def _spread(
+    x, x_rest, before, before_rest, total, rest, n, chunks, lanes,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = lane < lanes
+    row = lane // chunks
+    chunk = lane - row * chunks
+    first = chunk * STEPS
+    high = tl.zeros([BLOCK], tl.float64)
+    low = tl.zeros([BLOCK], tl.float64)
+    if before is not None:  # as many running sums as chunks, and one more
+        high = tl.load(before + lane + row, mask=live, other=0.0)
+        low = tl.load(before_rest + lane + row, mask=live, other=0.0)
+    out = row * (n + 1) + first
+    tl.store(total + out, high, mask=live & (chunk == 0))
+    tl.store(rest + out, low, mask=live & (chunk == 0))
+    for step in range(STEPS):
+        inside = live & (first + step < n)
+        at = row * n + first + step
+        if x_rest is not None:
+            low += tl.load(x_rest + at, mask=inside, other=0.0)
+        high, low = plus(high, low, tl.load(x + at, mask=inside, other=0.0).to(tl.float64))
+        tl.store(total + out + step + 1, high, mask=inside)
+        tl.store(rest + out + step + 1, low, mask=inside)
+
+
+def running(x: Tensor, x_rest: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the sums of the first 0, 1, ..., n elements of each row of ``x`` [rows, n].
+
+    Each sum is the pair ``total + rest`` in float64, [rows, n + 1]. ``x_rest`` is added to ``x``.
+    """
+    rows, n = x.shape
+    x = x.contiguous()
+    chunks = max(1, ceil_div(n, _STEPS))
+    programs = ceil_div(rows * chunks, _BLOCK)
+    sizes = {"STEPS": _STEPS, "BLOCK": _BLOCK}
+    before, before_rest = None, None
+    if chunks > 1:
+        totals = x.new_empty((2, rows, chunks), dtype=torch.float64)
+        launch(
+            _totals, programs, x, x_rest, totals[0], totals[1], n, chunks, rows * chunks, **sizes
+        )
+        before, before_rest = running(totals[0], totals[1])
+    out = x.new_empty((2, rows, n + 1), dtype=torch.float64)
+    launch(
+        _spread, programs, x, x_rest, before, before_rest, out[0], out[1], n, chunks,
+        rows * chunks, **sizes,
+    )  # fmt: skip
+    return out[0], out[1]

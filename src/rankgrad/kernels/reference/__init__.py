@@ -1,0 +1,48 @@
+"""The primitives in plain PyTorch: any device, clean in float64, the oracle of every test."""
+
+from rankgrad.kernels.reference.coupling import coupling_apply, coupling_logsumexp
+from rankgrad.kernels.reference.detection import (
+    find_positives,
+    negatives_ahead,
+    spread_to_negatives,
+)
+from rankgrad.kernels.reference.dominance import dominance
+from rankgrad.kernels.reference.isotonic import (
+    project_rank,
+    project_rank_vjp,
+    project_sort,
+    project_sort_vjp,
+)
+from rankgrad.kernels.reference.network import network_apply, network_gradient
+from rankgrad.kernels.reference.pairwise import pairwise, pairwise_order
+from rankgrad.kernels.reference.ranking import hard_rank
+from rankgrad.kernels.reference.ranksim import ranksim_rows
+from rankgrad.kernels.reference.retrieval import soft_retrieval, soft_retrieval_backward
+from rankgrad.kernels.reference.softsort import softsort_sums
+from rankgrad.kernels.reference.sorting import argsort
+from rankgrad.kernels.reference.topk import soft_topk, soft_topk_vjp
+
+__all__ = [
+    "argsort",
+    "coupling_apply",
+    "coupling_logsumexp",
+    "dominance",
+    "find_positives",
+    "hard_rank",
+    "negatives_ahead",
+    "network_apply",
+    "network_gradient",
+    "pairwise",
+    "pairwise_order",
+    "project_rank",
+    "project_rank_vjp",
+    "project_sort",
+    "project_sort_vjp",
+    "ranksim_rows",
+    "soft_retrieval",
+    "soft_retrieval_backward",
+    "soft_topk",
+    "soft_topk_vjp",
+    "softsort_sums",
+    "spread_to_negatives",
+]

@@ -1,0 +1,74 @@
+"""Batches under ``torch.func.vmap``: every sample becomes a segment of one flat call."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["fold_backward", "fold_forward", "folded"]
+
+
+def _batched(x: Tensor, dim: int | None, size: int) -> Tensor:
+    return x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+
+
+def folded(
+    size: int, logits: Tensor, targets: Tensor, segments: Tensor | None, dims: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return flat logits, targets and segments in which every sample has segments of its own."""
+    logits, targets = _batched(logits, dims[0], size), _batched(targets, dims[1], size)
+    row = torch.arange(size, device=logits.device)[:, None].expand(logits.shape)
+    if segments is not None:
+        row = _numbered(_batched(segments, dims[2], size)) * size + row
+    return logits.reshape(-1), targets.reshape(-1), row.reshape(-1)
+
+
+def _numbered(ids: Tensor) -> Tensor:
+    """Number the distinct ids from 0, so that multiples of them cannot overflow."""
+    values, order = ids.reshape(-1).sort()
+    number = torch.nn.functional.pad((values.diff() != 0).cumsum(0), (1, 0))
+    return torch.zeros_like(values).scatter(0, order, number).view(ids.shape)
+
+
+def fold_forward(op: Any, errors: int, is_positive: Callable[[Tensor], Tensor]) -> None:
+    """Register the rule of ``op(logits, targets, segments, delta, dense)``.
+
+    It returns ``errors`` errors, the number of positives and the state; the state stays folded.
+    """
+
+    def rule(
+        info: Any,
+        in_dims: tuple[Any, ...],
+        logits: Tensor,
+        targets: Tensor,
+        segments: Tensor | None,
+        delta: float,
+        dense: bool,
+    ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+        size = info.batch_size
+        x, t, ids = folded(size, logits, targets, segments, in_dims)
+        out = op(x, t, ids, delta, True)
+        shape = (size, x.numel() // size)
+        rows = [e.view(shape) if dense else e.view(shape).sum(-1) for e in out[:errors]]
+        count = is_positive(t.view(shape)).sum(-1).to(x.dtype)
+        return (*rows, count, out[-1]), (*(0,) * (errors + 1), None)
+
+    op.register_vmap(rule)
+
+
+def fold_backward(op: Any, errors: int) -> None:
+    """Register the rule of ``op(*cotangents, logits, targets, segments, state, delta)``."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        size = info.batch_size
+        logits, targets, segments, state, delta = args[errors:]
+        x, t, ids = folded(size, logits, targets, segments, in_dims[errors:])
+        cotangents = []
+        for g, dim in zip(args[:errors], in_dims, strict=False):
+            rows = _batched(g, dim, size)
+            rows = rows[:, None] if rows.dim() == 1 else rows
+            cotangents.append(rows.expand(size, x.numel() // size).reshape(-1))
+        return op(*cotangents, x, t, ids, state, delta).view(size, x.numel() // size), 0
+
+    op.register_vmap(rule)

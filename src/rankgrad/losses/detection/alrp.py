@@ -1,0 +1,267 @@
+"""aLRP loss: average localisation-recall-precision, one ranking for class and box."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rankgrad.checks import (
+    check_choice,
+    check_finite_number,
+    check_floating,
+    check_positive,
+    check_same_device,
+)
+from rankgrad.losses.detection._positives import (
+    EPS,
+    flat_inputs,
+    locate,
+    reduced,
+    scatter,
+)
+from rankgrad.losses.detection._state import pack
+from rankgrad.losses.detection._vmap import folded
+from rankgrad.losses.detection.average_precision import others, ranking_backward
+
+__all__ = ["ALRP", "ALRPLoss", "alrp"]
+
+
+class ALRP(NamedTuple):
+    """The result of :func:`alrp`.
+
+    Attributes:
+        classification: ``mean_i fp(i) / rank(i)``; its gradient goes to the logits.
+        localization: ``mean_i`` of the localisation errors at or above ``i`` over ``rank(i)``; its
+            gradient goes to the localisation errors.
+        rank: [p] the soft rank of every positive among all logits, in input order, detached.
+    """
+
+    classification: Tensor
+    localization: Tensor
+    rank: Tensor
+
+
+@torch.library.custom_op("rankgrad::alrp", mutates_args=())
+def _alrp(
+    logits: Tensor,
+    targets: Tensor,
+    localization: Tensor,
+    segments: Tensor | None,
+    delta: float,
+    dense: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the error (summed, or at the logits), three facts by positive, and the state.
+
+    The facts, in input order: its place, its rank, and its share, which is the sum of 1/rank over
+    the positives that do not score higher.
+    """
+    positives = locate(logits, targets, segments, exact_one=True)
+    p = positives.index.numel()
+    if localization.numel() != p:
+        raise ValueError(
+            f"localization must have one error for each of the {p} positives, "
+            f"got {localization.numel()}"
+        )
+    by_place = positives.index.argsort()
+    given = torch.empty_like(by_place)
+    given[by_place] = torch.arange(p, device=given.device)  # sorted -> input order
+    errors = localization.double()[given]
+    ahead = positives.negatives_ahead(logits, targets, delta)
+    rank = 1 + others(positives, None, delta) + ahead
+    error = ahead / rank
+    gate = ~(ahead <= EPS)
+    pull = torch.where(gate, (others(positives, errors, delta) + ahead) / rank, 0.0)
+    push = torch.where(gate, pull / ahead, 0.0)
+    below = (1 / rank).nan_to_num().cumsum(0)  # a NaN stays in its segment
+    before = torch.nn.functional.pad(below, (1, 0))[positives.starts[:-1]]
+    share = torch.where(rank.isnan(), rank, below - before[positives.segment])
+    if positives.broken:
+        error, rank = torch.full_like(error, torch.nan), torch.full_like(rank, torch.nan)
+    state = pack(positives, pull=pull, push=push)
+    nothing = logits.new_tensor(torch.nan if positives.broken else 0.0)
+    return (
+        scatter(error, positives.index, logits)
+        if dense
+        else nothing + error.sum().to(logits.dtype),
+        positives.index[by_place],
+        rank[by_place].to(logits.dtype),
+        share[by_place].to(logits.dtype),
+        state,
+    )
+
+
+@_alrp.register_fake
+def _(
+    logits: Tensor,
+    targets: Tensor,
+    localization: Tensor,
+    segments: Tensor | None,
+    delta: float,
+    dense: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    p = localization.shape[0]
+    return (
+        logits.new_empty(logits.shape if dense else ()),
+        logits.new_empty((p,), dtype=torch.int64),
+        logits.new_empty((p,)),
+        logits.new_empty((p,)),
+        logits.new_empty((5, p), dtype=torch.float64),
+    )
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+    logits, targets, _, segments, delta, _ = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(logits, targets, segments, output[-1])
+    ctx.delta = delta
+
+
+def _backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
+    grad = ranking_backward(grad, *ctx.saved_tensors, ctx.delta)
+    return grad, None, None, None, None, None
+
+
+_alrp.register_autograd(_backward, setup_context=_setup)
+
+
+@_alrp.register_vmap
+def _(info, in_dims, logits, targets, localization, segments, delta, dense):  # type: ignore[no-untyped-def]
+    size = info.batch_size
+    x, t, ids = folded(size, logits, targets, segments, (*in_dims[:2], in_dims[3]))
+    errors = localization.expand(size, -1) if in_dims[2] is None else localization
+    errors = errors.movedim(in_dims[2] or 0, 0)
+    n, p = x.numel() // size, errors.shape[1]
+    torch._assert_async(
+        ((t.view(size, n) == 1).sum(1) == p).all(),
+        "localization must have one error for each of the positives of every sample",
+    )
+    error, index, rank, share, state = _alrp(x, t, errors.reshape(-1), ids, delta, True)
+    rows = error.view(size, n) if dense else error.view(size, n).sum(-1)
+    per_row = [fact.view(size, p) for fact in (index % max(n, 1), rank, share)]
+    return (rows, *per_row, state), (0, 0, 0, 0, None)
+
+
+def alrp(
+    logits: Float[Tensor, "*shape"],
+    targets: Tensor,
+    localization: Float[Tensor, " p"],
+    *,
+    delta: float = 1.0,
+    segments: Int[Tensor, "*shape"] | None = None,
+    reduction: str = "mean",
+) -> ALRP:
+    """Return the two parts of the average localisation-recall-precision error, and the ranks.
+
+    With the ramp ``H`` of half width ``delta``, over positives ``i, k`` with localisation errors
+    ``e_k`` and negatives ``j``::
+
+        fp(i)   = sum_j H(x_j - s_i)
+        rank(i) = 1 + sum_{k != i} H(s_k - s_i) + fp(i)
+        classification = mean_i fp(i) / rank(i)
+        localization   = mean_i (sum of e_k over s_k >= s_i) / rank(i)
+
+    The gradient of ``classification`` is error-driven and takes the localisation errors ahead of a
+    positive into account, as published: ``sum_{k != i} H(s_k - s_i) e_k + fp(i)`` over ``rank(i)``
+    pulls positive ``i`` (unless ``fp(i)`` is below 1e-5) and is pushed down on the negatives ahead.
+    The gradient of ``localization`` is its derivative with the ranks held fixed.
+
+    Args:
+        logits: scores of any shape; the ranking is over all of them.
+        targets: same shape, 1 for positives, 0 for negatives, anything else is ignored.
+        localization: [p], the localisation error of every positive in the order in which they
+            stand in the flattened ``logits``, for example ``1 - GIoU``.
+        delta: half width of the ramp; with 0 it is the step that counts ties whole.
+        segments: integer ids in the shape of ``logits``; each id is ranked on its own.
+        reduction: "mean" over all positives, "sum", or "none": ``classification`` at the logits in
+            their shape, and ``localization`` by positive.
+
+    Raises:
+        TypeError: ``logits`` or ``localization`` is not floating point, ``segments`` not integer.
+        ValueError: shapes or devices differ, ``localization`` has not one entry a positive,
+            ``delta`` is negative, ``reduction`` is unknown.
+
+    Source: Oksuz, Cam, Akbas & Kalkan, "A Ranking-based, Balanced Loss Function Unifying
+    Classification and Localisation in Object Detection", NeurIPS 2020.
+
+    >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
+    >>> parts = alrp(logits, torch.tensor([0, 1, 1, 0]), torch.tensor([0.2, 0.4]))
+    >>> round(parts.classification.item(), 4), round(parts.localization.item(), 4)
+    (0.4083, 0.1586)
+    """
+    delta = check_positive("delta", delta, zero_allowed=True)
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    check_floating("localization", localization)
+    if localization.dim() != 1:
+        raise ValueError(
+            f"localization must have one dimension, got shape {tuple(localization.shape)}"
+        )
+    x, t, ids = flat_inputs(logits, targets, segments)
+    check_same_device("localization", localization, "logits", logits)
+    errors = localization.to(x.dtype)
+    error, _, rank, share, _ = _alrp(x, t, errors.detach(), ids, delta, reduction == "none")
+    count = torch.full((), max(localization.shape[0], 1), dtype=x.dtype, device=x.device)
+    located = errors * share
+    if reduction != "none":
+        located = located.sum()
+    if reduction == "mean":
+        located = located / count
+    return ALRP(reduced(error, count, reduction, logits), located.to(localization.dtype), rank)
+
+
+class ALRPLoss(nn.Module):
+    """Classification plus weighted localisation part of aLRP; see :func:`alrp`.
+
+    ``parts`` holds the detached parts of the last call: "classification" and "localization".
+
+    Args:
+        delta: half width of the ramp.
+        localization_weight: factor of the localisation part; the paper balances it by epoch, see
+            :class:`EpochBalance`.
+        reduction: "mean" or "sum".
+
+    >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
+    >>> loss = ALRPLoss()(logits, torch.tensor([0, 1, 1, 0]), torch.tensor([0.2, 0.4]))
+    >>> round(loss.item(), 4)
+    0.5668
+    """
+
+    parts: dict[str, Tensor]
+
+    def __init__(
+        self, delta: float = 1.0, localization_weight: float = 1.0, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        self.delta = check_positive("delta", delta, zero_allowed=True)
+        self.localization_weight = check_finite_number("localization_weight", localization_weight)
+        check_choice("reduction", reduction, ("mean", "sum"))
+        self.reduction = reduction
+        self.parts = {}
+
+    def extra_repr(self) -> str:
+        return (
+            f"delta={self.delta}, localization_weight={self.localization_weight}, "
+            f"reduction={self.reduction!r}"
+        )
+
+    def forward(
+        self,
+        logits: Float[Tensor, "*shape"],
+        targets: Tensor,
+        localization: Float[Tensor, " p"],
+        segments: Int[Tensor, "*shape"] | None = None,
+    ) -> Tensor:
+        """Return the loss; arguments as in :func:`alrp`."""
+        parts = alrp(
+            logits,
+            targets,
+            localization,
+            delta=self.delta,
+            segments=segments,
+            reduction=self.reduction,
+        )
+        self.parts = {
+            "classification": parts.classification.detach(),
+            "localization": parts.localization.detach(),
+        }
+        return parts.classification + self.localization_weight * parts.localization

@@ -1,0 +1,196 @@
+"""AP loss: one minus the interpolated average precision."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rankgrad.checks import check_choice, check_positive
+from rankgrad.losses.detection._positives import (
+    Positives,
+    comparison,
+    flat_inputs,
+    gradient,
+    locate,
+    per_positive,
+    reduced,
+    scatter,
+)
+from rankgrad.losses.detection._state import pack, unpack
+from rankgrad.losses.detection._vmap import fold_backward, fold_forward
+
+__all__ = ["APLoss", "ap_loss"]
+
+
+def others(positives: Positives, weights: Tensor | None, delta: float) -> Tensor:
+    """Return ``sum_j weights_j H(s_j - s_i)`` over the other positives of the segment."""
+    itself = comparison(delta).tie
+    own = itself if weights is None else itself * weights
+    return positives.sum_over_positives(weights, delta) - own
+
+
+def _running_best(precision: Tensor, segment: Tensor) -> Tensor:
+    """Return the running maximum within each segment; precision lies in (0, 1], or is NaN."""
+    return (precision.nan_to_num() + 2.0 * segment).cummax(0).values - 2.0 * segment
+
+
+@torch.library.custom_op("rankgrad::ap", mutates_args=())
+def _ap(
+    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the error (summed, or at the logits), the number of positives and the state."""
+    positives = locate(logits, targets, segments, exact_one=True)
+    ahead = positives.negatives_ahead(logits, targets, delta)
+    true = 1 + others(positives, None, delta)
+    rank = true + ahead
+    precision = true / rank
+    best = precision
+    if precision.numel():
+        best = torch.maximum(precision, _running_best(precision, positives.segment))
+    error = 1 - best
+    if positives.broken:
+        error = torch.full_like(error, torch.nan)
+    push = torch.where(best > precision, error / ahead, 1 / rank)
+    state = pack(positives, pull=error, push=push)
+    count = torch.tensor(error.numel(), dtype=logits.dtype, device=logits.device)
+    if dense:
+        return scatter(error, positives.index, logits), count, state
+    nothing = logits.new_tensor(torch.nan if positives.broken else 0.0)
+    return nothing + error.sum().to(logits.dtype), count, state
+
+
+@_ap.register_fake
+def _(
+    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    found = torch.library.get_ctx().new_dynamic_size()
+    return (
+        logits.new_empty(logits.shape if dense else ()),
+        logits.new_empty(()),
+        logits.new_empty((5, found), dtype=torch.float64),
+    )
+
+
+@torch.library.custom_op("rankgrad::ranking_backward", mutates_args=())
+def ranking_backward(
+    grad: Tensor,
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    state: Tensor,
+    delta: float,
+) -> Tensor:
+    """Return the gradient of an error whose state holds ``pull`` and ``push``."""
+    positives, (pull, push) = unpack(state, segments)
+    weight = per_positive(grad, positives.index)
+    return gradient(logits, targets, positives, delta, weight * pull, weight * push)
+
+
+@ranking_backward.register_fake
+def _(
+    grad: Tensor,
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    state: Tensor,
+    delta: float,
+) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+    logits, targets, segments, delta, _ = inputs
+    _, count, state = output
+    ctx.mark_non_differentiable(count, state)
+    ctx.save_for_backward(logits, targets, segments, state)
+    ctx.delta = delta
+
+
+def _backward(ctx, grad, _count, _state):  # type: ignore[no-untyped-def]
+    return ranking_backward(grad, *ctx.saved_tensors, ctx.delta), None, None, None, None
+
+
+_ap.register_autograd(_backward, setup_context=_setup)
+fold_forward(_ap, 1, lambda targets: targets == 1)
+fold_backward(ranking_backward, 1)
+
+
+def ap_loss(
+    logits: Float[Tensor, "*shape"],
+    targets: Tensor,
+    *,
+    delta: float = 1.0,
+    segments: Int[Tensor, "*shape"] | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return one minus the interpolated average precision, with its error-driven gradient.
+
+    With the ramp ``H`` of half width ``delta``, over positives ``i, k`` and negatives ``j``::
+
+        true(i)      = 1 + sum_{k != i} H(s_k - s_i)
+        precision(i) = true(i) / (true(i) + sum_j H(x_j - s_i))
+        loss         = mean_i (1 - max of precision(k) over s_k <= s_i)
+
+    ``O(N + P log P)`` time and ``O(N)`` memory.
+
+    Args:
+        logits: scores of any shape; the ranking is over all of them.
+        targets: same shape, 1 for positives, 0 for negatives, anything else is ignored.
+        delta: half width of the ramp; with 0 it is the step that counts ties whole, as
+            scikit-learn's average precision does.
+        segments: integer ids in the shape of ``logits``; each id is ranked on its own.
+        reduction: "mean" over all positives, "sum", or "none" for the errors at their logits in
+            the shape of ``logits``, 0 elsewhere.
+
+    Returns:
+        The loss in the dtype of ``logits``; 0 with zero gradient without positives. A NaN among the
+        logits that count, or among the targets, gives NaN.
+
+    Raises:
+        TypeError: ``logits`` is not floating point or ``segments`` not integer.
+        ValueError: shapes or devices differ, ``delta`` is negative, ``reduction`` is unknown.
+
+    Source: Chen, Lin, Li, Li & Zou, "Towards Accurate One-Stage Object Detection with AP-Loss",
+    CVPR 2019.
+
+    >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
+    >>> loss = ap_loss(logits, torch.tensor([0, 1, 1, 0]))
+    >>> round(loss.item(), 4)
+    0.4
+    """
+    delta = check_positive("delta", delta, zero_allowed=True)
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    x, t, ids = flat_inputs(logits, targets, segments)
+    error, count, _ = _ap(x, t, ids, delta, reduction == "none")
+    return reduced(error, count, reduction, logits)
+
+
+class APLoss(nn.Module):
+    """One minus the interpolated average precision; see :func:`ap_loss`.
+
+    Args:
+        delta: half width of the ramp.
+        reduction: "mean", "sum" or "none".
+
+    >>> APLoss()(torch.tensor([2.0, -1.0]), torch.tensor([1, 0]))
+    tensor(0.)
+    """
+
+    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__()
+        self.delta = check_positive("delta", delta, zero_allowed=True)
+        check_choice("reduction", reduction, ("mean", "sum", "none"))
+        self.reduction = reduction
+
+    def extra_repr(self) -> str:
+        return f"delta={self.delta}, reduction={self.reduction!r}"
+
+    def forward(
+        self,
+        logits: Float[Tensor, "*shape"],
+        targets: Tensor,
+        segments: Int[Tensor, "*shape"] | None = None,
+    ) -> Tensor:
+        """Return the loss; arguments as in :func:`ap_loss`."""
+        return ap_loss(
+            logits, targets, delta=self.delta, segments=segments, reduction=self.reduction
+        )

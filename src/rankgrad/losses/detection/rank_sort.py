@@ -1,0 +1,287 @@
+"""Rank & Sort loss: positives above negatives, and positives in the order of their quality."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rankgrad import kernels
+from rankgrad.checks import check_choice, check_positive
+from rankgrad.losses.detection._positives import (
+    EPS,
+    Positives,
+    flat_inputs,
+    gradient,
+    locate,
+    per_positive,
+    reduced,
+    scatter,
+)
+from rankgrad.losses.detection._state import pack, unpack
+from rankgrad.losses.detection._vmap import fold_backward, fold_forward
+
+__all__ = ["RankSortLoss", "rank_sort"]
+
+
+def _dominance(
+    scores: Tensor, weights: Tensor, ends: Tensor, starts: Tensor, delta: float
+) -> Tensor:
+    out: Tensor = kernels.implementation("dominance", scores.device)(
+        scores, weights, ends, starts, delta
+    )
+    return out
+
+
+class _ByQuality:
+    """The positives in descending order of target within each segment, for dominance sums."""
+
+    def __init__(self, positives: Positives, quality: Tensor) -> None:
+        p = quality.shape[0]
+        segment = positives.segment
+        by_quality = quality.argsort(descending=True, stable=True)
+        self.order = by_quality[segment[by_quality].argsort(stable=True)]
+        self.starts = positives.starts
+        self.scores = positives.scores[self.order]
+        values, segment = quality[self.order], segment[self.order]
+        place = torch.arange(p, device=quality.device)
+        opens = torch.ones(p, dtype=torch.bool, device=quality.device)
+        opens[1:] = (values[1:] != values[:-1]) | (segment[1:] != segment[:-1])
+        self.better = torch.where(opens, place, 0).cummax(0).values  # ends of the strictly better
+        run = opens.cumsum(0) - 1
+        sizes = torch.zeros(p, dtype=place.dtype, device=place.device)
+        sizes = sizes.index_add_(0, run, torch.ones_like(place))
+        self.as_good = self.better + sizes[run]  # ends of those at least as good
+
+    def sums(self, weights: Tensor, delta: float, *, strictly: bool, behind: bool) -> Tensor:
+        """Return ``sum_j w_cj H(s_j - s_i)`` over the better ``j``; behind, of ``H(s_i - s_j)``."""
+        scores = _finite(self.scores, delta)
+        scores = -scores if behind else scores
+        ends = self.better if strictly else self.as_good
+        found = _dominance(scores, weights[:, self.order].contiguous(), ends, self.starts, delta)
+        return torch.empty_like(found).index_copy_(1, self.order, found)
+
+
+def _finite(scores: Tensor, delta: float) -> Tensor:
+    """Replace infinite scores by finite ones that compare the same with every other score."""
+    finite = scores.isfinite()
+    if scores.numel() == 0:
+        return scores
+    largest = torch.where(finite, scores.abs(), 0.0).amax() * (1 + 1e-9) + 1e9 + 2 * delta
+    return torch.where(finite | scores.isnan(), scores, largest * scores.sign())
+
+
+@torch.library.custom_op("rankgrad::rank_sort", mutates_args=())
+def _rank_sort(
+    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return both errors (summed, or at their logits), the number of positives and the state."""
+    positives = locate(logits, targets, segments, exact_one=False)
+    quality = targets[positives.index].double()
+    if quality.numel() and quality.amax() > 1.001:
+        raise ValueError(
+            f"targets must be at most 1 (the IoU of positives, 0 for negatives), "
+            f"got {quality.amax().item():.6g}"
+        )
+    ahead = positives.negatives_ahead(logits, targets, delta)
+    among = positives.sum_over_positives(None, delta)
+    rank = ahead + among
+    ranking = ahead / rank
+    loss = 1 - quality
+    now = positives.sum_over_positives(loss, delta) / among
+    better, better_loss = _ByQuality(positives, quality).sums(
+        torch.stack((torch.ones_like(loss), loss)), delta, strictly=False, behind=False
+    )
+    sorting = now - better_loss / better
+    missorted = among - better
+    if positives.broken:
+        ranking, sorting = torch.full_like(rank, torch.nan), torch.full_like(rank, torch.nan)
+    gate = ~(ahead <= EPS)
+    state = pack(
+        positives,
+        pull=torch.where(gate, ranking, 0.0),
+        push=torch.where(gate, 1 / rank, 0.0),
+        quality=quality,
+        sorting=sorting,
+        missorted=missorted,
+    )
+    count = torch.tensor(quality.numel(), dtype=logits.dtype, device=logits.device)
+    if dense:
+        at = positives.index
+        return scatter(ranking, at, logits), scatter(sorting, at, logits), count, state
+    outcome = torch.nan if positives.broken else 0.0
+    total = logits.new_tensor(outcome)
+    return (
+        total + ranking.sum().to(logits.dtype),
+        total + sorting.sum().to(logits.dtype),
+        count,
+        state,
+    )
+
+
+@_rank_sort.register_fake
+def _(
+    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    found = torch.library.get_ctx().new_dynamic_size()
+    shape = logits.shape if dense else ()
+    return (
+        logits.new_empty(shape),
+        logits.new_empty(shape),
+        logits.new_empty(()),
+        logits.new_empty((8, found), dtype=torch.float64),
+    )
+
+
+@torch.library.custom_op("rankgrad::rank_sort_backward", mutates_args=())
+def _rank_sort_backward(
+    grad_ranking: Tensor,
+    grad_sorting: Tensor,
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    state: Tensor,
+    delta: float,
+) -> Tensor:
+    positives, facts = unpack(state, segments)
+    pull, push, quality, sorting, missorted = facts
+    ranking_weight = per_positive(grad_ranking, positives.index)
+    out = gradient(logits, targets, positives, delta, ranking_weight * pull, ranking_weight * push)
+    if quality.numel() == 0:
+        return out
+    # A positive hands its sorting error to those of lower quality that are ahead of it.
+    gate = ~(missorted <= EPS)
+    mass = torch.where(gate, per_positive(grad_sorting, positives.index) * sorting, 0.0)
+    share = torch.where(gate, mass / missorted, 0.0)
+    taken = _ByQuality(positives, quality).sums(share[None], delta, strictly=True, behind=True)[0]
+    out[positives.index] += (taken - mass).to(out.dtype)
+    return out
+
+
+@_rank_sort_backward.register_fake
+def _(
+    grad_ranking: Tensor,
+    grad_sorting: Tensor,
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    state: Tensor,
+    delta: float,
+) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+    logits, targets, segments, delta, _ = inputs
+    count, state = output[-2:]
+    ctx.mark_non_differentiable(count, state)
+    ctx.save_for_backward(logits, targets, segments, state)
+    ctx.delta = delta
+
+
+def _backward(ctx, grad_ranking, grad_sorting, _count, _state):  # type: ignore[no-untyped-def]
+    grad = _rank_sort_backward(grad_ranking, grad_sorting, *ctx.saved_tensors, ctx.delta)
+    return grad, None, None, None, None
+
+
+_rank_sort.register_autograd(_backward, setup_context=_setup)
+fold_forward(_rank_sort, 2, lambda targets: targets > 0)
+fold_backward(_rank_sort_backward, 2)
+
+
+def rank_sort(
+    logits: Float[Tensor, "*shape"],
+    targets: Float[Tensor, "*shape"],
+    *,
+    delta: float = 0.5,
+    segments: Int[Tensor, "*shape"] | None = None,
+    reduction: str = "mean",
+) -> tuple[Tensor, Tensor]:
+    """Return the ranking error and the sorting error, each with a gradient of its own.
+
+    With the ramp ``H`` of half width ``delta``, over positives ``i, k`` and negatives ``j``::
+
+        ranking(i) = sum_j H(x_j - s_i) / (sum_k H(s_k - s_i) + sum_j H(x_j - s_i))
+        now(i)     = sum_k H(s_k - s_i) (1 - t_k) / sum_k H(s_k - s_i)
+        goal(i)    = the same sums over those k with t_k >= t_i
+        sorting(i) = now(i) - goal(i)
+
+    The gradients are error-driven updates, not derivatives: a positive is pulled up by its error,
+    and that mass is pushed down on the negatives (on the positives of lower target) ahead of it
+    in proportion to ``H``. ``O(N + P log P)`` time and ``O(N)`` memory for N logits of which P
+    are positive: no matrix of pairs.
+
+    Args:
+        logits: scores of any shape; the ranking is over all of them.
+        targets: same shape; IoU in (0, 1] for positives, 0 for negatives, below 0 to ignore. A
+            positive whose IoU is exactly 0 would be a negative: clamp positives away from 0.
+        delta: half width of the ramp; with 0 it is the step that counts ties whole.
+        segments: integer ids in the shape of ``logits``; each id (a class, an image) is ranked on
+            its own.
+        reduction: "mean" over all positives, "sum", or "none" for the errors at their logits in
+            the shape of ``logits``, 0 elsewhere.
+
+    Returns:
+        The two errors in the dtype of ``logits`` (float16 and bfloat16 are computed in float32).
+        Without positives both are 0 with zero gradient. A NaN among the logits that count, or
+        among the targets, gives NaN.
+
+    Raises:
+        TypeError: ``logits`` is not floating point or ``segments`` not integer.
+        ValueError: shapes or devices differ, ``delta`` is negative, ``reduction`` is unknown, or a
+            target exceeds 1 (checked where the kernel sees the values: not on CUDA).
+
+    Source: Oksuz, Cam, Akbas & Kalkan, "Rank & Sort Loss for Object Detection and Instance
+    Segmentation", ICCV 2021.
+
+    >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
+    >>> ranking, sorting = rank_sort(logits, torch.tensor([0.0, 0.5, 0.9, 0.0]))
+    >>> round(ranking.item(), 4), round(sorting.item(), 4)
+    (0.5333, 0.1333)
+    """
+    delta = check_positive("delta", delta, zero_allowed=True)
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    x, t, ids = flat_inputs(logits, targets, segments)
+    ranking, sorting, count, _ = _rank_sort(x, t, ids, delta, reduction == "none")
+    return reduced(ranking, count, reduction, logits), reduced(sorting, count, reduction, logits)
+
+
+class RankSortLoss(nn.Module):
+    """Rank & Sort loss: ranking error plus sorting error; see :func:`rank_sort`.
+
+    ``parts`` holds the detached errors of the last call by name: "ranking" and "sorting".
+
+    Args:
+        delta: half width of the ramp.
+        reduction: "mean", "sum" or "none".
+
+    >>> loss_fn = RankSortLoss()
+    >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
+    >>> loss = loss_fn(logits, torch.tensor([0.0, 0.5, 0.9, 0.0]))
+    >>> loss.backward()
+    >>> loss_fn
+    RankSortLoss(delta=0.5, reduction='mean')
+    """
+
+    parts: dict[str, Tensor]
+
+    def __init__(self, delta: float = 0.5, reduction: str = "mean") -> None:
+        super().__init__()
+        self.delta = check_positive("delta", delta, zero_allowed=True)
+        check_choice("reduction", reduction, ("mean", "sum", "none"))
+        self.reduction = reduction
+        self.parts = {}
+
+    def extra_repr(self) -> str:
+        return f"delta={self.delta}, reduction={self.reduction!r}"
+
+    def forward(
+        self,
+        logits: Float[Tensor, "*shape"],
+        targets: Float[Tensor, "*shape"],
+        segments: Int[Tensor, "*shape"] | None = None,
+    ) -> Tensor:
+        """Return the sum of both errors; arguments as in :func:`rank_sort`."""
+        ranking, sorting = rank_sort(
+            logits, targets, delta=self.delta, segments=segments, reduction=self.reduction
+        )
+        self.parts = {"ranking": ranking.detach(), "sorting": sorting.detach()}
+        return ranking + sorting

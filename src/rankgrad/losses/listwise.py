@@ -1,0 +1,201 @@
+"""Likelihoods of whole lists: ListMLE and ListNet."""
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from rankgrad.checks import check_choice
+from rankgrad.losses._lists import lists
+from rankgrad.losses._module import settings
+from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.ranks import rank
+from rankgrad.sorting import argsort
+
+__all__ = ["ListMLELoss", "ListNetLoss", "list_mle_loss", "list_net_loss"]
+
+TIES = ("shared", "ordinal")
+TARGETS = ("softmax", "proportional")
+
+
+def list_mle_loss(
+    scores: Float[Tensor, "*batch n"],
+    relevance: Shaped[Tensor, "*batch n"],
+    *,
+    ties: str = "shared",
+    mask: Bool[Tensor, "*mask"] | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "*lists"]:
+    r"""Return minus the log likelihood of the order by relevance, under the Plackett-Luce model.
+
+    .. math:: \sum_i \Big(\log \sum_{j \in R_i} e^{s_j} - s_i\Big)
+
+    where ``R_i`` are the items that are not drawn before item ``i``. With ``ties="shared"`` these
+    are all items that are not more relevant than ``i``: the order in which items come does not
+    matter. With "ordinal" equally relevant items are drawn in the order in which they come.
+
+    Args:
+        scores: every row of the last dimension is one list.
+        relevance: in the shape of ``scores``; any numbers, only their order counts.
+        ties: "shared" or "ordinal".
+        mask: boolean, broadcastable to ``scores``, True = valid; the same as leaving the others
+            out.
+        reduction: over the lists: "mean", "sum" or "none". A list whose items are all equally
+            relevant, for instance not at all, says nothing about their order: it has loss 0 and
+            is left out of the mean.
+
+    Returns:
+        The loss in the dtype of ``scores``. A list with a NaN is NaN.
+
+    Raises:
+        TypeError: ``scores`` is not floating point, or ``mask`` not boolean.
+        ValueError: a shape, device or setting does not fit.
+
+    Cost: ``O(n log n)``.
+
+    Source: Xia, Liu, Wang, Zhang, Li: Listwise approach to learning to rank: theory and
+    algorithm. ICML 2008.
+
+    >>> list_mle_loss(torch.tensor([0.0, 0.0, 0.0]), torch.tensor([2, 0, 1]))  # log 3!
+    tensor(1.7918)
+    """
+    check_reduction(reduction)
+    check_choice("ties", ties, TIES)
+    given = lists(scores, relevance, mask)
+    counts = given.ordered()
+    if scores.shape[-1] == 0:
+        return reduce(given.scores.sum(dim=-1), reduction, counts).to(scores.dtype)
+    # Masked items come first and weigh nothing, so that the others end in a common tail.
+    order = argsort(torch.where(given.valid, given.relevance, torch.inf))
+    valid = given.valid.gather(-1, order)
+    nothing = torch.finfo(given.scores.dtype).min / 4
+    in_order = torch.where(valid, given.scores.gather(-1, order), nothing)
+    tail = in_order.flip(-1).logcumsumexp(dim=-1).flip(-1)
+    if ties == "shared":
+        # From the first of the equally relevant items on.
+        relevance_in_order = torch.where(valid, given.relevance.gather(-1, order), torch.inf)
+        first = rank(relevance_in_order, ties="min", mask=valid)
+        masked = (~valid).sum(dim=-1, keepdim=True)
+        start = (first - 1).nan_to_num().long() + masked
+        tail = tail.gather(-1, torch.where(valid, start, 0))
+    loss = torch.where(valid, tail - in_order, 0.0).sum(dim=-1)
+    loss = torch.where(given.relevance.isnan().any(dim=-1), torch.nan, loss)
+    return reduce(loss, reduction, counts).to(scores.dtype)
+
+
+def list_net_loss(
+    scores: Float[Tensor, "*batch n"],
+    relevance: Shaped[Tensor, "*batch n"],
+    *,
+    target: str = "softmax",
+    mask: Bool[Tensor, "*mask"] | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "*lists"]:
+    r"""Return the cross entropy between who should come first and who does.
+
+    .. math:: -\sum_i p_i \log \mathrm{softmax}(s)_i
+
+    with ``p = softmax(y)`` as published, or ``p = y / sum(y)`` ("proportional"), for which items
+    without relevance draw nothing.
+
+    Args:
+        scores: every row of the last dimension is one list.
+        relevance: in the shape of ``scores``; for "proportional" not negative.
+        target: "softmax" or "proportional".
+        mask: boolean, broadcastable to ``scores``, True = valid; the same as leaving the others
+            out.
+        reduction: over the lists: "mean", "sum" or "none". A list whose items are all equally
+            relevant, for instance not at all, says nothing about their order: it has loss 0 and
+            is left out of the mean.
+
+    Returns:
+        The loss in the dtype of ``scores``. A list with a NaN is NaN.
+
+    Raises:
+        TypeError: ``scores`` is not floating point, or ``mask`` not boolean.
+        ValueError: a shape, device or setting does not fit.
+
+    Cost: ``O(n)``.
+
+    Source: Cao, Qin, Liu, Tsai, Li: Learning to rank: from pairwise approach to listwise
+    approach. ICML 2007.
+
+    >>> scores, relevance = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([0, 1, 0])
+    >>> list_net_loss(scores, relevance), list_net_loss(scores, relevance, target="proportional")
+    (tensor(1.4076), tensor(1.4076))
+    """
+    check_reduction(reduction)
+    check_choice("target", target, TARGETS)
+    given = lists(scores, relevance, mask)
+    nothing = torch.finfo(given.scores.dtype).min / 4
+    log_share = torch.where(given.valid, given.scores, nothing).log_softmax(dim=-1)
+    if target == "softmax":
+        wanted = torch.where(given.valid, given.grades, nothing).softmax(dim=-1)
+    else:
+        total = given.grades.sum(dim=-1, keepdim=True)
+        wanted = given.grades / torch.where(total == 0, 1.0, total)
+    loss = -torch.where(given.valid, wanted * log_share, 0.0).sum(dim=-1)
+    return reduce(loss, reduction, given.ordered()).to(scores.dtype)
+
+
+class ListMLELoss(nn.Module):
+    """The likelihood of the order by relevance; see :func:`list_mle_loss`.
+
+    Args:
+        ties: "shared" or "ordinal".
+        reduction: "mean", "sum" or "none", over the lists.
+
+    >>> ListMLELoss()(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([2, 1, 0]))
+    tensor(0.7209)
+    """
+
+    def __init__(self, ties: str = "shared", reduction: str = "mean") -> None:
+        super().__init__()
+        check_choice("ties", ties, TIES)
+        check_reduction(reduction)
+        self.ties, self.reduction = ties, reduction
+
+    def forward(
+        self,
+        scores: Float[Tensor, "*batch n"],
+        relevance: Shaped[Tensor, "*batch n"],
+        mask: Bool[Tensor, "*mask"] | None = None,
+    ) -> Float[Tensor, "*lists"]:
+        """Return the loss of these lists."""
+        return list_mle_loss(scores, relevance, ties=self.ties, mask=mask, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        """Return the settings for ``print``."""
+        return settings(self, "ties", "reduction")
+
+
+class ListNetLoss(nn.Module):
+    """The cross entropy of who comes first; see :func:`list_net_loss`.
+
+    Args:
+        target: "softmax" or "proportional".
+        reduction: "mean", "sum" or "none", over the lists.
+
+    >>> ListNetLoss()(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([2, 1, 0]))
+    tensor(0.8324)
+    """
+
+    def __init__(self, target: str = "softmax", reduction: str = "mean") -> None:
+        super().__init__()
+        check_choice("target", target, TARGETS)
+        check_reduction(reduction)
+        self.target, self.reduction = target, reduction
+
+    def forward(
+        self,
+        scores: Float[Tensor, "*batch n"],
+        relevance: Shaped[Tensor, "*batch n"],
+        mask: Bool[Tensor, "*mask"] | None = None,
+    ) -> Float[Tensor, "*lists"]:
+        """Return the loss of these lists."""
+        return list_net_loss(
+            scores, relevance, target=self.target, mask=mask, reduction=self.reduction
+        )
+
+    def extra_repr(self) -> str:
+        """Return the settings for ``print``."""
+        return settings(self, "target", "reduction")

@@ -1,0 +1,218 @@
+"""Rank-N-Contrast: order the features as the labels are ordered."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rankgrad.checks import (
+    check_choice,
+    check_floating,
+    check_mask,
+    check_positive,
+    check_same_device,
+    compute_dtype,
+)
+
+__all__ = ["RankNContrastLoss", "rank_n_contrast"]
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+def rank_n_contrast(
+    features: Float[Tensor, "n d"] | Float[Tensor, "n views d"],
+    labels: Shaped[Tensor, " n"] | Shaped[Tensor, "n label_dims"],
+    *,
+    temperature: float = 2.0,
+    mask: Bool[Tensor, " n"] | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Contrast every pair of samples with the samples that are at least as far away in label.
+
+    With the similarity ``s_ij = -||f_i - f_j|| / temperature`` and the label distance
+    ``d_ij = sum_l |y_il - y_jl|``, the loss of anchor ``i`` is the mean over ``j != i`` of
+
+    .. math:: -\log \frac{\exp(s_{ij})}{\sum_{k \ne i,\; d_{ik} \ge d_{ij}} \exp(s_{ik})}
+
+    The sum contains ``j`` itself and every sample whose label is exactly as far away. All
+    exponentials stay in the log domain, so no distance is too large for it. Where two features
+    coincide the distance has no derivative; zero is taken.
+
+    Args:
+        features: ``[n, d]``, or ``[n, views, d]`` for several views of each sample. The views
+            count as samples of their own that share a label.
+        labels: ``[n]``, or ``[n, L]`` for several label dimensions; floating or integer.
+        temperature: Divides the distances; above zero.
+        mask: ``[n]``, True for the samples that take part.
+        reduction: ``"none"`` gives the loss of each anchor, ``[n]`` or ``[n, views]`` (zero where
+            the mask is False); ``"sum"`` adds them up; ``"mean"`` is their mean over the anchors
+            that take part.
+
+    Returns:
+        The loss in the dtype of ``features``. Fewer than two samples give zero, with a gradient.
+
+    Raises:
+        TypeError: ``features`` is not floating point, or ``mask`` not boolean.
+        ValueError: a shape, the temperature or the reduction does not fit.
+
+    Cost: ``O(n^2 (d + log n))`` time and ``O(n^2)`` memory, ``n`` counting views. There is
+    no second derivative.
+
+    Source: Zha, Cao, Son, Yang, Katabi: Rank-N-Contrast: Learning Continuous Representations for
+    Regression. NeurIPS 2023.
+
+    >>> import torch
+    >>> from rankgrad.losses.rank_n_contrast import rank_n_contrast
+    >>> labels = torch.tensor([1.0, 2.0, 3.0])
+    >>> in_order = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> out_of_order = torch.tensor([[0.0], [2.0], [1.0]])
+    >>> rank_n_contrast(in_order, labels)
+    tensor(0.3891)
+    >>> rank_n_contrast(out_of_order, labels)
+    tensor(0.5192)
+    """
+    check_floating("features", features)
+    if features.dim() not in (2, 3):
+        raise ValueError(
+            f"features must have the shape [n, d] or [n, views, d], got {tuple(features.shape)}"
+        )
+    if labels.dim() not in (1, 2) or labels.shape[0] != features.shape[0]:
+        raise ValueError(
+            f"labels must have the shape [n] or [n, L] with n = {features.shape[0]} as in "
+            f"features, got {tuple(labels.shape)}"
+        )
+    check_same_device("labels", labels, "features", features)
+    temperature = check_positive("temperature", temperature)
+    check_choice("reduction", reduction, _REDUCTIONS)
+    valid = torch.ones(features.shape[0], dtype=torch.bool, device=features.device)
+    if mask is not None:
+        check_mask("mask", mask, "labels", labels[:, 0] if labels.dim() == 2 else labels)
+        valid = mask.expand_as(valid)
+
+    views = features.shape[1] if features.dim() == 3 else 1
+    points = features.to(compute_dtype(features))
+    points = points.flatten(0, 1) if points.dim() == 3 else points
+    valid = valid.repeat_interleave(views)
+    # What a masked sample holds, NaN included, must not reach the others.
+    points = torch.where(valid[:, None], points, 0.0)
+    targets = _label_points(labels).repeat_interleave(views, dim=0)
+    targets = torch.where(valid[:, None], targets, 0.0)
+
+    anchors = _anchor_losses(points, targets, valid, temperature)
+    if reduction == "none":
+        loss = anchors.reshape(features.shape[:-1])
+    elif reduction == "sum":
+        loss = anchors.sum()
+    else:
+        loss = anchors.sum() / valid.sum().clamp(min=1)
+    return loss.to(features.dtype)
+
+
+def _label_points(labels: Tensor) -> Tensor:
+    """Labels as ``[n, L]`` in a dtype in which the differences of the given values are exact."""
+    if not labels.is_floating_point():
+        labels = labels.double()
+    elif labels.dtype in (torch.float16, torch.bfloat16):
+        labels = labels.float()
+    return labels.detach() if labels.dim() == 2 else labels.detach()[:, None]
+
+
+def _anchor_losses(points: Tensor, targets: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """The loss of every anchor, zero for those that are not valid."""
+    if points.shape[0] == 0:
+        return points.sum(dim=-1)
+    # The matrix-product form of the distance loses the small ones to cancellation.
+    exact = "donot_use_mm_for_euclid_dist"
+    similarity = torch.cdist(points, points, compute_mode=exact) / -temperature
+    label_distance = torch.cdist(targets, targets, p=1.0)
+
+    is_self = torch.eye(points.shape[0], dtype=torch.bool, device=points.device)
+    is_pair = valid[:, None] & valid[None, :] & ~is_self
+    # Only differences within a row count: relative to its nearest pair the numbers are small.
+    nearest = torch.where(is_pair, similarity.detach(), -torch.inf).amax(dim=-1, keepdim=True)
+    similarity = similarity - torch.where(nearest.isneginf(), 0.0, nearest)
+    # Farthest label first, so that the negatives of a pair are a prefix of its row. What is no
+    # pair goes behind all of them and enters no prefix that is read.
+    key, order = torch.where(is_pair, -label_distance, torch.inf).sort(dim=-1)
+    # Pairs of equal label distance share the prefix that ends behind the last of them.
+    first = torch.searchsorted(key, key)
+    last = torch.searchsorted(key, key, right=True).clamp(min=1) - 1
+    total: Tensor
+    total, _ = _PrefixContrast.apply(
+        similarity.gather(-1, order), first, last, is_pair.gather(-1, order)
+    )
+    total = torch.where(key.isnan().any(dim=-1), torch.nan, total)
+    return total / is_pair.sum(dim=-1).clamp(min=1)
+
+
+class _PrefixContrast(torch.autograd.Function):
+    """For each row the sum over pairs ``p`` of ``log sum_{k <= last(p)} exp(s_k) - s_p``.
+
+    Autograd through ``logcumsumexp`` takes three such passes; the closed form of the gradient,
+
+        d / d s_k = sum_{p >= first(k)} exp(s_k - log-sum-exp of the prefix of p) - 1
+
+    takes two.
+    """
+
+    @staticmethod
+    def forward(s: Tensor, first: Tensor, last: Tensor, is_pair: Tensor) -> tuple[Tensor, Tensor]:
+        prefix = s.logcumsumexp(dim=-1).gather(-1, last)
+        return torch.where(is_pair, prefix - s, 0.0).sum(dim=-1), prefix
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+        s, first, _, is_pair = inputs
+        _, prefix = output
+        ctx.mark_non_differentiable(prefix)
+        ctx.save_for_backward(s, first, is_pair, prefix)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        s, first, is_pair, prefix = ctx.saved_tensors
+        inverse = torch.where(is_pair, -prefix, -torch.inf)
+        suffix = inverse.flip(-1).logcumsumexp(dim=-1).flip(-1)
+        slope = torch.exp(s + suffix.gather(-1, first)) - 1
+        return torch.where(is_pair, slope * grad[..., None], 0.0), None, None, None
+
+
+class RankNContrastLoss(nn.Module):
+    """Rank-N-Contrast as a module; see :func:`rank_n_contrast`.
+
+    Args:
+        temperature: Divides the feature distances; above zero.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    >>> import torch
+    >>> loss = RankNContrastLoss(temperature=1.0)
+    >>> loss(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([1, 2, 3]))
+    tensor(0.3355)
+    """
+
+    def __init__(self, temperature: float = 2.0, reduction: str = "mean") -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+        check_choice("reduction", reduction, _REDUCTIONS)
+        self.reduction = reduction
+
+    def forward(
+        self,
+        features: Float[Tensor, "n d"] | Float[Tensor, "n views d"],
+        labels: Shaped[Tensor, " n"] | Shaped[Tensor, "n label_dims"],
+        mask: Bool[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "..."]:
+        """Return the loss of these features and labels."""
+        return rank_n_contrast(
+            features,
+            labels,
+            temperature=self.temperature,
+            mask=mask,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the settings for ``print``."""
+        return f"temperature={self.temperature}, reduction={self.reduction!r}"

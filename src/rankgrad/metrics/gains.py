@@ -1,0 +1,86 @@
+"""Normalised discounted cumulative gain."""
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from rankgrad.checks import compute_dtype
+from rankgrad.metrics._rows import checked, reduce_rows, wide
+from rankgrad.metrics.of_ranks import check_cut_off, discount, gain_of, ndcg_of_discounts
+from rankgrad.ranks import rank
+from rankgrad.sorting import argsort
+
+__all__ = ["ideal_dcg", "ndcg"]
+
+
+def ndcg(
+    scores: Float[Tensor, "*batch n"],
+    relevance: Shaped[Tensor, "*batch n"],
+    k: int | None = None,
+    *,
+    gain: str = "linear",
+    mask: Bool[Tensor, "*mask"] | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "*rows"]:
+    r"""Return the normalised discounted cumulative gain of each list.
+
+    .. math:: \mathrm{NDCG} = \frac{1}{\mathrm{ideal}} \sum_i
+        \frac{G(y_i)}{\log_2(1 + \mathrm{rank}_i)}
+
+    where the ideal is the same sum for the best order. The gains of equal scores are shared: the
+    value is the expectation over their orders.
+
+    Args:
+        scores: predictions; every row of the last dimension is one ranked list.
+        relevance: graded relevance in the shape of ``scores``, not negative; boolean or number.
+        k: only the first ``k`` places count; None for all.
+        gain: "linear", ``G(y) = y``, or "exponential", ``G(y) = 2^y - 1``.
+        mask: boolean, broadcastable to ``scores``, True = valid.
+        reduction: "none" gives the value of each row; "mean" and "sum" are over the rows.
+
+    Returns:
+        float64 for float64 scores, else float32. A list without relevance is zero, and left out of
+        the mean. A row with a NaN score is NaN.
+
+    Raises:
+        TypeError: ``scores`` is not floating point, ``mask`` not boolean.
+        ValueError: shapes or devices that do not fit, an unknown ``gain`` or ``reduction``.
+
+    Cost: two sorts and a half, ``O(n log n)``. Equal to ``sklearn.metrics.ndcg_score``.
+
+    Source: Järvelin, Kekäläinen: Cumulated gain-based evaluation of IR techniques, 2002.
+
+    >>> ndcg(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 3, 2]))
+    tensor(0.8175)
+    """
+    mask = checked(scores, relevance, mask)
+    check_cut_off(k)
+    gains = _gains(wide(relevance), gain, mask)
+    ideal = ideal_dcg(gains, k)
+    value = ndcg_of_discounts(_shared_discounts(scores, k, mask), gains, ideal)
+    return reduce_rows(value, ~(ideal <= 0), reduction, compute_dtype(scores), 0.0)
+
+
+def _gains(relevance: Tensor, kind: str, mask: Tensor | None) -> Tensor:
+    gains = gain_of(relevance, kind)
+    return gains if mask is None else torch.where(mask, gains, 0.0)
+
+
+def ideal_dcg(gains: Float[Tensor, "*batch n"], k: int | None = None) -> Float[Tensor, "*batch"]:
+    """Return the discounted cumulative gain of the best order, by row; masked gains are zero."""
+    best = gains.gather(-1, argsort(gains))
+    places = torch.arange(1, gains.shape[-1] + 1, device=gains.device, dtype=gains.dtype)
+    return (best * discount(places, k)).sum(dim=-1)
+
+
+def _shared_discounts(scores: Tensor, k: int | None, mask: Tensor | None) -> Tensor:
+    """Return for each item the mean discount of the places that its score takes."""
+    n = scores.shape[-1]
+    first = rank(scores, ties="min", mask=mask)
+    last = rank(scores, ties="max", mask=mask)
+    places = wide(torch.arange(1, n + 1, device=scores.device))
+    upto = torch.nn.functional.pad(discount(places, k).cumsum(dim=-1), (1, 0))
+    # A masked item has rank 0: from place 0 to place 0 there is nothing.
+    begin, end = ((r.nan_to_num().long()) for r in ((first - 1).clamp(min=0), last))
+    mean = (upto[end] - upto[begin]) / (end - begin).clamp(min=1)
+    return torch.where(first.isnan(), torch.nan, mean)

@@ -1,0 +1,98 @@
+"""Hard ranks, with the usual conventions for ties, and masks."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rankgrad import kernels
+from rankgrad.checks import check_choice, check_floating, check_mask, compute_dtype
+
+__all__ = ["TIES", "rank"]
+
+TIES = ("ordinal", "average", "min", "max", "dense")
+
+
+@torch.library.custom_op("rankgrad::hard_rank", mutates_args=())
+def _hard_rank(
+    x: Tensor, mask: Tensor | None, descending: bool, ties: str, normalize: bool
+) -> Tensor:
+    if x.numel() == 0:
+        return torch.empty_like(x)
+    rows = x.reshape(-1, x.shape[-1])
+    flags = None if mask is None else mask.reshape(rows.shape)
+    serve = kernels.implementation("hard_rank", x.device)
+    ranks: Tensor = serve(rows, flags, descending, ties, normalize)
+    return ranks.view(x.shape)
+
+
+@_hard_rank.register_fake
+def _(x: Tensor, mask: Tensor | None, descending: bool, ties: str, normalize: bool) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+@_hard_rank.register_vmap
+def _(
+    info: object,
+    in_dims: tuple[int | None, ...],
+    x: Tensor,
+    mask: Tensor | None,
+    descending: bool,
+    ties: str,
+    normalize: bool,
+) -> object:
+    if in_dims[0] is not None:
+        x = x.movedim(in_dims[0], 0)
+    if mask is not None:
+        mask = mask.movedim(in_dims[1], 0) if in_dims[1] is not None else mask[None]
+        rows = x if in_dims[0] is not None else x[None]
+        size = max(rows.shape[0], mask.shape[0])
+        x, mask = rows.expand(size, *rows.shape[1:]), mask.expand(size, *mask.shape[1:])
+    return _hard_rank(x, mask, descending, ties, normalize), 0
+
+
+def rank(
+    scores: Float[Tensor, "*batch"],
+    dim: int = -1,
+    *,
+    descending: bool = True,
+    ties: str = "ordinal",
+    normalize: bool = False,
+    mask: Bool[Tensor, "*mask"] | None = None,
+) -> Float[Tensor, "*batch"]:
+    """Return the rank of every score along ``dim``; rank 1 is the largest.
+
+    ``rank(i) = 1 + #{j : s_j > s_i}`` plus, for equal scores, what ``ties`` says. One sort:
+    ``O(n log n)``. Ranks are constants: no gradient flows; a soft ranker has one.
+
+    Args:
+        scores: floating point tensor, any shape with at least one dimension.
+        dim: the dimension that holds one ranking.
+        descending: True gives rank 1 to the largest score, False to the smallest.
+        ties: "ordinal" (equal scores in order of appearance), "average" (the mean of the places
+            they take, as ``scipy.stats.rankdata``), "min", "max", or "dense" (no gaps).
+        normalize: divide by the number of ranked scores (for "dense", of distinct ones), so that
+            ranks lie in (0, 1].
+        mask: boolean, broadcastable to ``scores``, True = valid. Masked scores are left out of
+            the ranking and get rank 0.
+
+    Returns:
+        Ranks in the shape of ``scores``; float64 for float64 scores and float32 for all others
+        (bfloat16 cannot hold integers above 256). A row with a NaN among its valid scores is NaN.
+
+    Raises:
+        TypeError: ``scores`` is not floating point or ``mask`` not boolean.
+        ValueError: an unknown ``ties``, or a mask that does not broadcast.
+
+    >>> rank(torch.tensor([0.3, 0.9, 0.3]), ties="average")
+    tensor([2.5000, 1.0000, 2.5000])
+    """
+    check_floating("scores", scores)
+    check_choice("ties", ties, TIES)
+    if scores.dim() == 0:
+        raise ValueError("scores must have at least one dimension, got a scalar")
+    if mask is not None:
+        check_mask("mask", mask, "scores", scores)
+        mask = mask.broadcast_to(scores.shape).movedim(dim, -1)
+    x = scores.detach().to(compute_dtype(scores)).movedim(dim, -1)
+    ranks: Tensor = _hard_rank(x, mask, descending, ties, normalize)
+    return ranks.movedim(-1, dim)

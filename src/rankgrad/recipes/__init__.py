@@ -1,0 +1,1 @@
+"""Whole training runs: data, model, methods side by side, results in files, one page to read."""

@@ -1,0 +1,29 @@
+"""Methods x seeds: runs that go on after an interruption, in parallel, with results in files."""
+
+from rankgrad.recipes.experiments.environment import environment, machine
+from rankgrad.recipes.experiments.pool import TaskError, WorkerDiedError
+from rankgrad.recipes.experiments.progress import progress_display
+from rankgrad.recipes.experiments.runner import run_study
+from rankgrad.recipes.experiments.store import ChangedStudyError, RunStore, StoredRun
+from rankgrad.recipes.experiments.study import Method, Outcome, Report, Study
+from rankgrad.recipes.experiments.summary import Paired, Spread, paired, spread
+
+__all__ = [
+    "ChangedStudyError",
+    "Method",
+    "Outcome",
+    "Paired",
+    "Report",
+    "RunStore",
+    "Spread",
+    "StoredRun",
+    "Study",
+    "TaskError",
+    "WorkerDiedError",
+    "environment",
+    "machine",
+    "paired",
+    "progress_display",
+    "run_study",
+    "spread",
+]

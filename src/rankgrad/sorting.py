@@ -1,0 +1,68 @@
+"""Stable sorting of the last dimension, fast on the CPU and differentiable in the values."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rankgrad import kernels
+from rankgrad.checks import check_floating
+
+__all__ = ["argsort", "sort"]
+
+
+@torch.library.custom_op("rankgrad::argsort", mutates_args=())
+def _argsort(x: Tensor, descending: bool) -> Tensor:
+    wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    rows = wide.reshape(-1, x.shape[-1]) if x.shape[-1] else wide.reshape(0, 0)
+    order: Tensor = kernels.implementation("argsort", x.device)(rows, descending)
+    return order.view(x.shape)
+
+
+@_argsort.register_fake
+def _(x: Tensor, descending: bool) -> Tensor:
+    return torch.empty(x.shape, dtype=torch.int64, device=x.device)
+
+
+@_argsort.register_vmap
+def _(info: object, in_dims: tuple[int | None, None], x: Tensor, descending: bool) -> object:
+    batch = in_dims[0]
+    return _argsort(x.movedim(batch or 0, 0), descending), 0
+
+
+def argsort(
+    scores: Float[Tensor, "*batch n"], dim: int = -1, *, descending: bool = True
+) -> Int64[Tensor, "*batch n"]:
+    """Return the positions that sort ``scores`` along ``dim``; equal values keep their order.
+
+    On the CPU a radix sort, 4 to 8 times faster than ``torch.argsort`` on long rows. NaN counts
+    as larger than every number, as in PyTorch.
+
+    Args:
+        scores: floating point tensor with at least one dimension.
+        dim: the dimension to sort along.
+        descending: largest first (the default, since rank 1 is the largest score).
+
+    Raises:
+        TypeError: ``scores`` is not a floating point tensor.
+
+    >>> argsort(torch.tensor([0.1, 0.7, 0.4]))
+    tensor([1, 2, 0])
+    """
+    check_floating("scores", scores)
+    if scores.dim() == 0:
+        raise ValueError("scores must have at least one dimension, got a scalar")
+    order: Tensor = _argsort(scores.detach().movedim(dim, -1), descending)
+    return order.movedim(-1, dim)
+
+
+def sort(
+    scores: Float[Tensor, "*batch n"], dim: int = -1, *, descending: bool = True
+) -> tuple[Float[Tensor, "*batch n"], Int64[Tensor, "*batch n"]]:
+    """Return the sorted ``scores`` along ``dim``, with gradient, and the positions they came from.
+
+    >>> values, order = sort(torch.tensor([0.1, 0.7, 0.4]))
+    >>> values, order
+    (tensor([0.7000, 0.4000, 0.1000]), tensor([1, 2, 0]))
+    """
+    order = argsort(scores, dim, descending=descending)
+    return scores.gather(dim, order), order

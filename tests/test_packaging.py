@@ -28,6 +28,7 @@ ROOMS = [
     "integrations",
     "compat",
     "functional",
+    "precompile",
     "losses",
     "metrics",
     "imbalance",

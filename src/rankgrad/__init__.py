@@ -62,7 +62,7 @@ _HOMES: dict[str, str] = {
     # kernels
     "backends": "kernels",
     "use_backend": "kernels",
-    "warmup": "kernels",
+    "warmup": "precompile",
 }
 _MODULES = (
     "comparisons",
@@ -81,7 +81,7 @@ __all__ = ["__version__", *_HOMES, *_MODULES]
 
 if TYPE_CHECKING:
     from rankgrad.comparisons import Cauchy, Comparison, Laplace, Logistic, Normal, Ramp, Step
-    from rankgrad.kernels import backends, use_backend, warmup
+    from rankgrad.kernels import backends, use_backend
     from rankgrad.losses import (
         ALRPLoss,
         APLoss,
@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         balance,
     )
     from rankgrad.pairwise import pairwise_sum
+    from rankgrad.precompile import warmup
     from rankgrad.rankers import soft_quantile, soft_rank, soft_sort, soft_topk
     from rankgrad.ranks import rank
     from rankgrad.sorting import argsort, sort

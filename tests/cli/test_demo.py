@@ -2,13 +2,24 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from rankgrad import cli
+from rankgrad.commands import demo as command
 
 SOURCE = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def demo(folder: Path, *more: str) -> int:
@@ -19,7 +30,7 @@ def demo(folder: Path, *more: str) -> int:
 
 
 def test_demo_prints_the_table_and_writes_the_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert demo(tmp_path, "--seeds", "1") == 0
     shown = capsys.readouterr().out
@@ -37,6 +48,8 @@ def test_demo_prints_the_table_and_writes_the_report(
         "summary.json",
     }
 
+    # One page is enough for this test.
+    monkeypatch.setattr(command, "_report", lambda *_, **__: tmp_path / "report.html")
     # A second seed is added to the first.
     assert demo(tmp_path, "--seeds", "2", "--resume") == 0
     shown = capsys.readouterr().out
@@ -61,12 +74,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
     assert "cannot write the results" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_next_call_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [sys.executable, "-m", "rankgrad", "demo", "--quick", "--epochs", "1"]
+    call = [sys.executable, "-m", "rankgrad", "demo", "--quick", "--epochs", "1"]
     process = subprocess.Popen(
-        [*command, "--seeds", "40", "--workers", "2", "--out", str(tmp_path)],
+        [*call, "--seeds", "40", "--workers", "2", "--out", str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,12 +92,15 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_call_goes_on(
     assert process.stdout.readline().startswith("[  1/160]")
     # As a terminal does: to the command and to its workers.
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors == (
         "rankgrad: interrupted; finished runs are kept, the same command goes on from there\n"
     )
 
+    finished = [path.parent.name for path in tmp_path.glob("runs/*/seed-*/result.json")]
+    assert 1 <= len(finished) < 160
+    monkeypatch.setattr(command, "_report", lambda *_, **__: tmp_path / "report.html")
     assert demo(tmp_path, "--seeds", "1") == 0
-    shown = capsys.readouterr().out
-    assert "4 of 4 runs are there already" in shown or "of 4 runs are there already" in shown
+    there = finished.count("seed-0")
+    assert f"{there} of 4 runs are there already" in capsys.readouterr().out

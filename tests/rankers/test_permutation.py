@@ -2,20 +2,21 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 import rankgrad as rg
 from rankgrad.rankers import NeuralSort, PermutationRanker, Sinkhorn, SoftSort, SortingNetwork
 
+UNROLLED = Sinkhorn(0.2, gradient="unrolled", iterations=3)
 RANKERS = [
     NeuralSort(0.7),
     NeuralSort(0.7, renormalize=False),
     SoftSort(0.3),
     SoftSort(0.3, renormalize=False),
-    Sinkhorn(0.1, tolerance=1e-12),
-    Sinkhorn(0.1, gradient="unrolled", iterations=4),
+    Sinkhorn(0.3, tolerance=1e-12),
+    UNROLLED,
     SortingNetwork("odd_even", steepness=4.0),
     SortingNetwork("bitonic", "logistic", steepness=4.0),
 ]
@@ -32,6 +33,7 @@ SHARP = [
     SortingNetwork("bitonic", "normal", 1e5),
     SortingNetwork("bitonic", "cauchy", 1e8),
 ]
+few = settings(max_examples=20)
 every = pytest.mark.parametrize("ranker", RANKERS, ids=str)
 scores_with_ties = st.lists(st.integers(-6, 6), min_size=1, max_size=9)
 
@@ -51,7 +53,7 @@ def test_rows_are_distributions(ranker: PermutationRanker) -> None:
     matrix = ranker.permutation(randn(3, 2, 9))
     assert matrix.shape == (3, 2, 9, 9)
     assert (matrix >= 0).all()
-    if ranker != Sinkhorn(0.1, gradient="unrolled", iterations=4):  # whose rows come last
+    if ranker != Sinkhorn(0.2, gradient="unrolled", iterations=3):  # whose rows come last
         torch.testing.assert_close(matrix.sum(-1), torch.ones(3, 2, 9).double())
 
 
@@ -124,6 +126,7 @@ def test_mask_equals_removing_the_items(ranker: PermutationRanker) -> None:
 
 
 @pytest.mark.parametrize("ranker", EQUIVARIANT, ids=str)
+@few
 @given(values=scores_with_ties, data=st.data())
 def test_the_order_of_the_scores_does_not_matter(
     ranker: PermutationRanker, values: list[int], data: st.DataObject
@@ -144,6 +147,7 @@ def test_the_order_of_the_scores_does_not_matter(
 
 
 @every
+@few
 @given(values=scores_with_ties, shift=st.integers(-50, 50))
 def test_a_shift_moves_nothing_but_the_values(
     ranker: PermutationRanker, values: list[int], shift: int
@@ -162,6 +166,7 @@ MONOTONE = [r for r in EQUIVARIANT if getattr(r, "renormalize", True)]
 
 
 @pytest.mark.parametrize("ranker", MONOTONE, ids=str)
+@few
 @given(values=scores_with_ties)
 def test_ranks_never_contradict_the_order(ranker: PermutationRanker, values: list[int]) -> None:
     scores = torch.tensor(values, dtype=torch.float64) / 4
@@ -174,16 +179,18 @@ def test_ranks_never_contradict_the_order(ranker: PermutationRanker, values: lis
 @pytest.mark.parametrize(
     "ranker", [r for r in RANKERS if not getattr(r, "renormalize", False)], ids=str
 )
+@few
 @given(values=scores_with_ties)
 def test_ranks_sum_to_the_triangle_number(ranker: PermutationRanker, values: list[int]) -> None:
     n = len(values)
     ranks = ranker(torch.tensor(values, dtype=torch.float64) / 4)
-    if ranker == Sinkhorn(0.1, gradient="unrolled", iterations=4):
+    if ranker == Sinkhorn(0.2, gradient="unrolled", iterations=3):
         return  # its rows do not sum to 1 yet
     torch.testing.assert_close(ranks.sum().item(), n * (n + 1) / 2)
 
 
 @pytest.mark.parametrize("ranker", SHARP, ids=str)
+@few
 @given(values=st.lists(st.integers(-50, 50), min_size=1, max_size=9, unique=True))
 def test_sharp_is_hard(ranker: PermutationRanker, values: list[int]) -> None:
     scores = torch.tensor(values, dtype=torch.float64) / 100
@@ -296,6 +303,7 @@ def test_vmap(ranker: PermutationRanker) -> None:
 
 
 @every
+@few
 @given(values=st.lists(st.integers(-9, 9), min_size=1, max_size=12), data=st.data())
 def test_backends_agree(ranker: PermutationRanker, values: list[int], data: st.DataObject) -> None:
     n = len(values)

@@ -1,7 +1,7 @@
 import base64
 import csv
 import json
-from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -39,9 +39,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def written(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Study, list[StoredRun], Path]]:
-    from dataclasses import replace
-
+) -> tuple[Study, list[StoredRun], Path]:
     folder = tmp_path_factory.mktemp("report")
     study = digits_study(2)
     study = replace(study, settings=replace(study.settings, **SIZES))
@@ -136,8 +134,6 @@ def test_json_and_csv_hold_every_run(written: tuple[Study, list[StoredRun], Path
 def test_one_seed_and_few_methods_make_a_page_too(
     written: tuple[Study, list[StoredRun], Path], tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     study, runs, _ = written
     alone = replace(study, methods=METHODS[1:2], seeds=(0,))
     mine = [run for run in runs if run.method == "MSE" and run.seed == 0]

@@ -9,7 +9,9 @@ def page() -> Page:
     section = Section(
         "A section & more",
         text=[HOSTILE],
-        tables=[Table(["name", HOSTILE], [["row", "1"], ["other", HOSTILE]], strong={(1, 1)})],
+        tables=[
+            Table(["name", HOSTILE], [["row", "1"], ["other", HOSTILE]], strong=frozenset({(1, 1)}))
+        ],
         figures=[Figure("data:image/svg+xml;base64,AA==", HOSTILE, HOSTILE)],
         points=[HOSTILE],
         small_print=[HOSTILE],

@@ -10,7 +10,6 @@ that does. The networks live on no device; one module serves all.
 
 from functools import cache
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -110,8 +109,8 @@ class DiffSortNet(torch.nn.Module):
 @cache
 def _sorts(kind: str, n: int) -> bool:
     """Try a network on zeros and ones: one that sorts those sorts everything."""
-    draw = np.random.default_rng(0)
-    x = draw.random((4096, n)) < draw.random((4096, 1))
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(4096, n, generator=draw) < torch.rand(4096, 1, generator=draw)
     for low, high in comparators(kind, n):
         a, b = x[:, low], x[:, high]
         x[:, low], x[:, high] = a & b, a | b

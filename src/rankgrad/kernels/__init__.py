@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["backends", "implementation", "use_backend", "warmup"]
+__all__ = ["backends", "implementation", "use_backend"]
 
 _MODULES = {
     "reference": "rankgrad.kernels.reference",
@@ -125,14 +125,3 @@ def implementation(op: str, device: torch.device) -> Callable[..., Any]:
         if _why_not(name) is None and (found := getattr(_module(name), op, None)) is not None:
             return found  # type: ignore[no-any-return]  # a module attribute
     raise NotImplementedError(f"no kernel {op!r} for device {device}")
-
-
-def warmup() -> dict[str, float]:
-    """Compile the CPU kernels ahead of their first use; return seconds spent by kernel.
-
-    Compiled kernels are cached on disk, so that only the first process on a machine pays.
-    """
-    if _why_not("numba") is not None:
-        return {}
-    seconds: dict[str, float] = _module("numba").warmup()
-    return seconds

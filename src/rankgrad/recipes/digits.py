@@ -86,12 +86,13 @@ class DigitsNet(nn.Module):
         super().__init__()
         a, b, c = channels
         self.body = nn.Sequential(
+            # Pooling first: ReLU keeps order, so this is the same with a quarter of the work.
             nn.Conv2d(1, a, 3, padding=1),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Conv2d(a, b, 3, padding=1),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Conv2d(b, c, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Flatten(),

@@ -223,6 +223,15 @@ def _settings(study: Study, runs: Sequence[StoredRun]) -> Section:
         ["time of all runs", f"{total:.0f} s, one thread each"],
         *([name, text(value)] for name, value in {**environment(), **machine()}.items()),
     ]
+    differences = [
+        [
+            method.name,
+            {"l1": "absolute error", "mse": "squared error"}[method.loss],
+            (method.reweighting or "none").replace("_", " "),
+            f"{method.rank_n_contrast:g}" if method.rank_n_contrast else "none",
+        ]
+        for method in study.methods
+    ]
     return Section(
         "Settings and machine",
         text=[
@@ -230,8 +239,13 @@ def _settings(study: Study, runs: Sequence[StoredRun]) -> Section:
             "rate. The last epoch's model is tested; nothing is chosen by its test error."
         ],
         tables=[
-            Table(["setting", "value"], settings, caption="Shared by all methods."),
+            Table(
+                ["method", "loss", "re-weighting", "weight of RnC"],
+                differences,
+                caption="What the methods differ in.",
+            ),
             Table(["run", "value"], around, caption="Seeds, software and machine."),
+            Table(["setting", "value"], settings, caption="Shared by all methods."),
         ],
         compact=True,
     )

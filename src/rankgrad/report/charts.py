@@ -178,7 +178,7 @@ def predicted_against_true(
     values = np.unique(targets)
     medians = [np.median(predictions[targets == value]) for value in values]
     axes.plot(values, medians, color=COLORS[color % len(COLORS)], linewidth=2)
-    margin = 0.06 * (high - low)
+    margin = 0.03 * (high - low)
     axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
     describe(axes, title, "true label", "predicted")
     axes.set_aspect("equal")

@@ -23,7 +23,7 @@ __all__ = ["find_positives", "negatives_ahead", "spread_to_negatives"]
 _GRAIN = 65536  # logits worth a thread of their own
 _BLOCK = 2048  # logits sifted at once; what passes stays in the first-level cache
 _PEEK = 128  # targets looked at together: positives are rare
-_CELLS = 8  # grid cells a knot
+_CELLS = 8  # grid cells a knot, fewer where there are few logits for each: cells are memory
 
 
 @jit(fastmath={"reassoc"})
@@ -122,9 +122,10 @@ class _Grid:
         mixed: [cells] whether a knot lies in the cell.
     """
 
-    def __init__(self, knots: Any, starts: Any) -> None:
+    def __init__(self, knots: Any, starts: Any, logits: int) -> None:
         segments = starts.shape[0] - 1
-        self.cells = np.concatenate(([0], np.cumsum(np.diff(starts) * _CELLS + 4)))
+        per_knot = min(_CELLS, max(1, logits // (4 * max(knots.shape[0], 1))))
+        self.cells = np.concatenate(([0], np.cumsum(np.diff(starts) * per_knot + 4)))
         self.low = np.empty(segments)
         self.rate = np.empty(segments)
         self.before = np.empty(self.cells[-1], np.int32)
@@ -266,7 +267,7 @@ def _merge_knots(
 class _Knots:
     """The knots of the positives, sorted by segment and score, and the grid over them."""
 
-    def __init__(self, scores: Tensor, starts: Tensor, delta: float) -> None:
+    def __init__(self, scores: Tensor, starts: Tensor, delta: float, logits: int) -> None:
         # A NaN comes last in its segment, which is lost anyway; as +inf it keeps the order.
         self.nans = scores.isnan().numpy()
         self.scores = np.where(self.nans, np.inf, scores.numpy())
@@ -279,7 +280,7 @@ class _Knots:
         self.leaves = np.empty(self.scores.shape[0], np.int64)
         _merge_knots(self.scores, self.positives, delta, self.knots, self.enters, self.leaves)
         self.floors = self.knots[self.starts[:-1]]
-        grid = _Grid(self.knots, self.starts)
+        grid = _Grid(self.knots, self.starts, logits)
         self.lookup = (
             self.floors, self.knots, self.starts, grid.low, grid.rate, grid.cells, grid.before,
             grid.mixed,
@@ -382,7 +383,7 @@ def negatives_ahead(
         starts: [segments + 1] int64, where each segment's positives start.
         delta: half width of the ramp, >= 0.
     """
-    knots = _Knots(scores, starts, delta)
+    knots = _Knots(scores, starts, delta, logits.shape[0])
     x, t = logits.numpy(), targets.numpy()
     ids = None if groups is None else groups.numpy()
     segments = starts.shape[0] - 1
@@ -503,7 +504,7 @@ def spread_to_negatives(
 
     Arguments as in :func:`negatives_ahead`; ``coef`` is [p] float64.
     """
-    knots = _Knots(scores, starts, delta)
+    knots = _Knots(scores, starts, delta, logits.shape[0])
     segments = starts.shape[0] - 1
     owner = np.empty(knots.knots.shape[0], np.int64)
     owner[knots.enters] = owner[knots.leaves] = np.arange(knots.scores.shape[0])

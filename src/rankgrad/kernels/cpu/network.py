@@ -1,11 +1,13 @@
-"""Differentiable sorting networks: all layers in one go, row by row.
+"""Differentiable sorting networks, many rows and a few channels at a time.
 
 A layer mixes two wires at a time. Backward needs what was on the wires before each layer: it runs
-the network again, a few channels at a time, so that what it has to remember stays in the cache.
-Long networks are cut into segments, of which only the entrances are remembered.
+the network again, so few channels at a time that what it has to remember stays in the cache. Long
+networks are cut into segments, of which only the entrances are remembered.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import pairwise as runs
 from typing import Any
 
 import numpy as np
@@ -20,40 +22,35 @@ from rankgrad.kernels.reference.network import comparators
 __all__ = ["network_apply", "network_gradient"]
 
 _CHANNELS = 32  # mixed at once
-_SEGMENT = 1 << 21  # comparators that backward remembers at once
-
-
-@lru_cache(maxsize=64)
-def _wires(kind: str, n: int) -> tuple[Any, Any, Any]:
-    """Return lower wires, upper wires, and where each layer starts."""
-    layers = comparators(kind, n)
-    low = np.array([i for lower, _ in layers for i in lower], np.int32)
-    high = np.array([i for _, upper in layers for i in upper], np.int32)
-    return low, high, np.cumsum([0] + [len(lower) for lower, _ in layers])
+_BLOCK = 1 << 18  # comparators whose shares are held at once, over rows
+_SEGMENT = 1 << 21  # comparators of one row that backward remembers at once
 
 
 @jit()
 def _run_scores(
-    x: Any, wires: Any, part: Any, swap: Any, share: Any, slope: Any, gap: Any, d: Any
-) -> None:
-    """Send the scores through the layers of one part and note what each comparator does."""
-    low, high, starts = wires
+    x: Any, low: Any, high: Any, starts: Any, first: Any, last: Any, swap: Any,
+    share: Any, slope: Any, gap: Any,
+) -> None:  # fmt: skip
+    """Send scores [rows, m] through the layers ``first..last``; note what each comparator does."""
+    base = starts[first]
     one = x.dtype.type(1)
-    base = starts[part[0]]
-    for layer in range(part[0], part[1]):
-        first, last = starts[layer], starts[layer + 1]
-        for k in range(first, last):
-            d[k - first] = np.float64(x[high[k]]) - np.float64(x[low[k]])
-        shares(d, swap, share[first - base : last - base])
-        if slope.size > 0:
-            slopes(d, swap, slope[first - base : last - base])
-            for k in range(first, last):
-                gap[k - base] = -d[k - first]
-        for k in range(first, last):
-            a, b, s = x[low[k]], x[high[k]], share[k - base]
-            rest = one - s
-            x[low[k]] = s * a + rest * b
-            x[high[k]] = rest * a + s * b
+    d = np.empty(x.shape[1])
+    for row in range(x.shape[0]):
+        values = x[row]
+        for layer in range(first, last):
+            begin, end = starts[layer], starts[layer + 1]
+            for k in range(begin, end):
+                d[k - begin] = np.float64(values[high[k]]) - np.float64(values[low[k]])
+            shares(d, swap, share[row, begin - base : end - base])
+            if slope.size > 0:
+                slopes(d, swap, slope[row, begin - base : end - base])
+                for k in range(begin, end):
+                    gap[row, k - base] = -d[k - begin]
+            for k in range(begin, end):
+                a, b, s = values[low[k]], values[high[k]], share[row, k - base]
+                rest = one - s
+                values[low[k]] = s * a + rest * b
+                values[high[k]] = rest * a + s * b
 
 
 @jit(forceinline=True)
@@ -65,190 +62,175 @@ def _mix(v: Any, i: Any, j: Any, s: Any, rest: Any) -> None:
 
 
 @jit()
-def _forward(v: Any, wires: Any, part: Any, share: Any) -> None:
-    low, high, starts = wires
+def _send(v: Any, low: Any, high: Any, share: Any, width: Any, backward: Any) -> None:
+    """Send channels ``v`` [rows, m, c] through comparators, the last one first if backward."""
+    rows, m, channels = v.shape
     one = v.dtype.type(1)
-    base = starts[part[0]]
-    for k in range(base, starts[part[1]]):
-        _mix(v, low[k], high[k], share[k - base], one - share[k - base])
-
-
-@jit()
-def _backward(v: Any, wires: Any, part: Any, share: Any) -> None:
-    low, high, starts = wires
-    one = v.dtype.type(1)
-    base = starts[part[0]]
-    for k in range(starts[part[1]] - 1, base - 1, -1):
-        _mix(v, low[k], high[k], share[k - base], one - share[k - base])
+    count = low.shape[0]
+    buffer = np.zeros((m, width), v.dtype)
+    for row in range(rows):
+        for at in range(0, channels, width):
+            part = min(width, channels - at)
+            for i in range(m):
+                for q in range(part):
+                    buffer[i, q] = v[row, i, at + q]
+            for step in range(count):
+                k = count - 1 - step if backward else step
+                _mix(buffer, low[k], high[k], share[row, k], one - share[row, k])
+            for i in range(m):
+                for q in range(part):
+                    v[row, i, at + q] = buffer[i, q]
 
 
 @jit(fastmath={"reassoc", "contract"})
-def _pulls(v: Any, w: Any, wires: Any, part: Any, share: Any, pull: Any, seen: Any) -> None:
-    """Add to ``pull`` what these channels want of each share: ``v`` forward, then ``w`` back."""
-    low, high, starts = wires
+def _pulls(v: Any, w: Any, low: Any, high: Any, share: Any, width: Any, pull: Any) -> None:
+    """Write what the channels want of each share: ``v`` goes forward, ``w`` comes back."""
+    rows, m, channels = v.shape
     one = v.dtype.type(1)
-    base, end = starts[part[0]], starts[part[1]]
-    for k in range(base, end):
-        i, j, at = low[k], high[k], k - base
-        for q in range(v.shape[1]):
-            seen[at, q] = v[i, q] - v[j, q]
-        _mix(v, i, j, share[at], one - share[at])
-    for k in range(end - 1, base - 1, -1):
-        i, j, at = low[k], high[k], k - base
-        total = pull[at]
-        for q in range(v.shape[1]):
-            total += seen[at, q] * (w[i, q] - w[j, q])
-        pull[at] = total
-        _mix(w, i, j, share[at], one - share[at])
+    count = low.shape[0]
+    ahead, behind = np.zeros((m, width), v.dtype), np.zeros((m, width), v.dtype)
+    seen = np.empty((count, width), v.dtype)
+    for row in range(rows):
+        pull[row, :] = 0
+        for at in range(0, channels, width):
+            for i in range(m):
+                for q in range(width):
+                    inside = at + q < channels
+                    ahead[i, q] = v[row, i, at + q] if inside else 0
+                    behind[i, q] = w[row, i, at + q] if inside else 0
+            for k in range(count):
+                i, j = low[k], high[k]
+                for q in range(width):
+                    seen[k, q] = ahead[i, q] - ahead[j, q]
+                _mix(ahead, i, j, share[row, k], one - share[row, k])
+            for k in range(count - 1, -1, -1):
+                i, j = low[k], high[k]
+                total = pull[row, k]
+                for q in range(width):
+                    total += seen[k, q] * (behind[i, q] - behind[j, q])
+                pull[row, k] = total
+                _mix(behind, i, j, share[row, k], one - share[row, k])
+            for i in range(m):
+                for q in range(min(width, channels - at)):
+                    w[row, i, at + q] = behind[i, q]
 
 
 @jit()
-def _pull_scores(
-    h: Any, wires: Any, part: Any, share: Any, slope: Any, gap: Any, pull: Any
-) -> None:
-    """Bring the gradient of the scores back through the layers of one part."""
-    low, high, starts = wires
+def _pull_scores(h: Any, low: Any, high: Any, share: Any, slope: Any, gap: Any, pull: Any) -> None:
+    """Bring the gradient of the scores ``h`` [rows, m] back through comparators."""
     one = h.dtype.type(1)
-    base = starts[part[0]]
-    for k in range(starts[part[1]] - 1, base - 1, -1):
-        i, j, at = low[k], high[k], k - base
-        s, a, b = share[at], h[i], h[j]
-        force = (pull[at] + gap[at] * (a - b)) * slope[at]
-        h[i] = s * a + (one - s) * b - force
-        h[j] = (one - s) * a + s * b + force
+    for row in range(h.shape[0]):
+        for k in range(low.shape[0] - 1, -1, -1):
+            i, j, s = low[k], high[k], share[row, k]
+            a, b = h[row, i], h[row, j]
+            force = (pull[row, k] + gap[row, k] * (a - b)) * slope[row, k]
+            h[row, i] = s * a + (one - s) * b - force
+            h[row, j] = (one - s) * a + s * b + force
 
 
-@jit()
-def _load(buffer: Any, v: Any, at: Any, flip: Any) -> None:
-    """Copy the channels from ``at`` on of one row; no ``v`` stands for the identity."""
-    m = buffer.shape[0]
-    for i in range(m):
-        for q in range(buffer.shape[1]):
-            wire = m - 1 - i if flip else i
-            if v is None:
-                buffer[i, q] = 1 if wire == at + q else 0
-            elif at + q < v.shape[1]:
-                buffer[i, q] = v[wire, at + q]
-            else:
-                buffer[i, q] = 0
+class _Segments:
+    """The wires of one network, cut into runs of layers."""
+
+    def __init__(self, kind: str, n: int) -> None:
+        layers = comparators(kind, n)
+        none = torch.empty(0, dtype=torch.int64)
+        self.low = torch.cat([none, *(low for low, _ in layers)]).int().numpy()
+        self.high = torch.cat([none, *(high for _, high in layers)]).int().numpy()
+        self.starts = np.cumsum([0] + [low.numel() for low, _ in layers])
+        first = np.searchsorted(self.starts, np.arange(0, self.low.size, _SEGMENT))
+        edges = [*np.unique(first).tolist(), len(layers)]
+        self.parts = list(runs(edges))
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def wires(self, segment: int) -> tuple[Any, Any]:
+        first, last = self.parts[segment]
+        part = slice(self.starts[first], self.starts[last])
+        return self.low[part], self.high[part]
+
+    def run_scores(self, x: Any, segment: int, swap: Any, with_slopes: bool) -> tuple[Any, ...]:
+        """Send the scores through, in place; return shares, slopes and gaps."""
+        first, last = self.parts[segment]
+        shape = (x.shape[0], self.wires(segment)[0].size)
+        share = np.empty(shape, x.dtype)
+        slope, gap = (np.empty(shape if with_slopes else (0, 0), x.dtype) for _ in range(2))
+        _run_scores(
+            x, self.low, self.high, self.starts, first, last, swap, share, slope, gap
+        )  # fmt: skip
+        return share, slope, gap
 
 
-@jit()
-def _store(out: Any, buffer: Any, at: Any, flip: Any) -> None:
-    m = buffer.shape[0]
-    for i in range(m):
-        for q in range(min(buffer.shape[1], out.shape[1] - at)):
-            out[m - 1 - i if flip else i, at + q] = buffer[i, q]
+_segments = lru_cache(maxsize=16)(_Segments)
 
 
-@jit()
-def _entrances(x: Any, entry: Any, wires: Any, edges: Any, swap: Any, share: Any, d: Any) -> None:
-    """Write what the scores are where each segment begins."""
-    none = np.empty(0, x.dtype)
-    entry[0] = x
-    for seg in range(len(edges) - 2):
-        entry[seg + 1] = entry[seg]
-        part = (edges[seg], edges[seg + 1])
-        _run_scores(entry[seg + 1], wires, part, swap, share, none, none, d)
-
-
-@jit()
-def _apply_rows(
-    x: Any, rows: Any, m: Any, v: Any, out: Any, wires: Any, edges: Any, longest: Any, swap: Any,
-    width: Any, transposed: Any, start: Any, stop: Any,
-) -> None:  # fmt: skip
-    segments, channels = len(edges) - 1, out.shape[2]
-    none, share, d = np.empty(0, x.dtype), np.empty(longest, x.dtype), np.empty(m)
-    entry = np.empty((segments, m), x.dtype)
-    buffer = np.empty((m, width), x.dtype)
-    for task in range(start, stop):
-        row = rows[task]
-        _entrances(x[row, :m], entry, wires, edges, swap, share, d)
-        for step in range(segments):
-            seg = segments - 1 - step if transposed else step
-            part = (edges[seg], edges[seg + 1])
-            _run_scores(entry[seg], wires, part, swap, share, none, none, d)
-            for at in range(0, channels, width):
-                if step > 0:
-                    _load(buffer, out[row], at, False)
-                elif v is None:
-                    _load(buffer, None, at, transposed)
-                else:
-                    _load(buffer, v[row], at, transposed)
-                if transposed:
-                    _backward(buffer, wires, part, share)
-                else:
-                    _forward(buffer, wires, part, share)
-                _store(out[row], buffer, at, step == segments - 1 and not transposed)
-
-
-@jit()
-def _gradient_rows(
-    x: Any, rows: Any, m: Any, w: Any, v: Any, grad: Any, wires: Any, edges: Any, longest: Any,
-    swap: Any, width: Any, start: Any, stop: Any,
-) -> None:  # fmt: skip
-    segments, channels = len(edges) - 1, w.shape[2]
-    share, slope = np.empty(longest, x.dtype), np.empty(longest, x.dtype)
-    gap, pull = np.empty(longest, x.dtype), np.empty(longest, x.dtype)
-    seen = np.empty((longest, width), x.dtype)
-    entry = np.empty((segments, m), x.dtype)
-    v_entry = np.empty((segments - 1, m, channels), x.dtype)
-    back = np.empty((m, channels), x.dtype)
-    ahead, behind = np.empty((m, width), x.dtype), np.empty((m, width), x.dtype)
-    none, d = np.empty(0, x.dtype), np.empty(m)
-    for task in range(start, stop):
-        row = rows[task]
-        _entrances(x[row, :m], entry, wires, edges, swap, share, d)
-        for seg in range(segments - 1):  # where the channels are when each segment begins
-            part = (edges[seg], edges[seg + 1])
-            scores = entry[seg].copy()
-            _run_scores(scores, wires, part, swap, share, none, none, d)
-            for at in range(0, channels, width):
-                if seg > 0:
-                    _load(ahead, v_entry[seg - 1], at, False)
-                elif v is None:
-                    _load(ahead, None, at, False)
-                else:
-                    _load(ahead, v[row], at, False)
-                _forward(ahead, wires, part, share)
-                _store(v_entry[seg], ahead, at, False)
-        h = np.zeros(m, x.dtype)
-        for seg in range(segments - 1, -1, -1):
-            part = (edges[seg], edges[seg + 1])
-            _run_scores(entry[seg], wires, part, swap, share, slope, gap, d)
-            pull[:] = 0
-            for at in range(0, channels, width):
-                if seg > 0:
-                    _load(ahead, v_entry[seg - 1], at, False)
-                elif v is None:
-                    _load(ahead, None, at, False)
-                else:
-                    _load(ahead, v[row], at, False)
-                if seg == segments - 1:
-                    _load(behind, w[row], at, True)
-                else:
-                    _load(behind, back, at, False)
-                _pulls(ahead, behind, wires, part, share, pull, seen)
-                _store(back, behind, at, False)
-            _pull_scores(h, wires, part, share, slope, gap, pull)
-        grad[row, :m] = h
-
-
-def _plan(x: Any, count: Tensor, kind: str) -> Any:
-    """Yield, for every row length there is: it, its rows, wires, segments, the longest segment."""
+def _blocks(count: Tensor, kind: str) -> Iterator[tuple[int, _Segments, list[Any]]]:
+    """Yield, for every length of rows, it, its network, and groups of row numbers for threads."""
     lengths = count.numpy()
-    for m in np.unique(lengths):
+    for m in np.unique(lengths).tolist():
         if m > 0:
-            wires = _wires(kind, int(m))
-            starts = wires[2]
-            cuts = np.unique(np.searchsorted(starts, np.arange(0, starts[-1], _SEGMENT)))
-            edges = np.concatenate(
-                ([0], cuts[(cuts > 0) & (cuts < starts.size - 1)], [starts.size - 1])
-            )
-            longest = int(np.diff(starts[edges]).max(initial=0))
+            net = _segments(kind, m)
             rows = np.flatnonzero(lengths == m)
-            grain = max(1, 20_000 // max(int(starts[-1]), 1))
-            yield int(m), rows, wires, edges, longest, pieces(rows.size, grain)
+            most = max(1, _BLOCK // max(net.low.size, 1))
+            parts = pieces(rows.size, max(1, 20_000 // max(net.low.size, 1)))
+            yield (
+                m,
+                net,
+                [[rows[at : min(at + most, b)] for at in range(a, b, most)] for a, b in parts],
+            )
+
+
+def _channels(v: Any, rows: Any, m: int, x: Any) -> Any:
+    """Return a copy of the first ``m`` wires of some rows; without ``v``, of the identity."""
+    if v is None:
+        return np.repeat(np.eye(m, x.shape[1], dtype=x.dtype)[None], rows.size, axis=0)
+    return v[rows, :m]
+
+
+def _apply_rows(
+    x: Any, v: Any, out: Any, m: int, net: _Segments, swap: Any, transposed: bool, groups: Any
+) -> None:
+    for rows in groups:
+        scores = x[rows, :m]
+        state = _channels(v, rows, m, x)
+        width = min(state.shape[2], _CHANNELS)
+        if not transposed:
+            for segment in range(len(net)):
+                share, _, _ = net.run_scores(scores, segment, swap, False)
+                _send(state, *net.wires(segment), share, width, False)
+            out[rows, :m] = state[:, ::-1]
+            continue
+        state = np.ascontiguousarray(state[:, ::-1])
+        entrances = [scores]
+        for segment in range(len(net) - 1):
+            entrances.append(entrances[-1].copy())
+            net.run_scores(entrances[-1], segment, swap, False)
+        for segment in reversed(range(len(net))):
+            share, _, _ = net.run_scores(entrances[segment], segment, swap, False)
+            _send(state, *net.wires(segment), share, width, True)
+        out[rows, :m] = state
+
+
+def _gradient_rows(
+    x: Any, w: Any, v: Any, grad: Any, m: int, net: _Segments, swap: Any, groups: Any
+) -> None:
+    for rows in groups:
+        entrances, states = [x[rows, :m]], [_channels(v, rows, m, x)]
+        width = min(w.shape[2], _CHANNELS)
+        for segment in range(len(net) - 1):
+            entrances.append(entrances[-1].copy())
+            share, _, _ = net.run_scores(entrances[-1], segment, swap, False)
+            states.append(states[-1].copy())
+            _send(states[-1], *net.wires(segment), share, width, False)
+        back = np.ascontiguousarray(w[rows, :m][:, ::-1])
+        h = np.zeros_like(entrances[0])
+        for segment in reversed(range(len(net))):
+            share, slope, gap = net.run_scores(entrances[segment], segment, swap, True)
+            pull = np.empty_like(share)
+            low, high = net.wires(segment)
+            _pulls(states[segment], back, low, high, share, width, pull)
+            _pull_scores(h, low, high, share, slope, gap, pull)
+        grad[rows, :m] = h
 
 
 def network_apply(
@@ -261,7 +243,7 @@ def network_apply(
     art: float,
     transposed: bool,
 ) -> Tensor:
-    """Return ``P v``, or ``P' v``: [rows, n, c] -> [rows, n, c]; None stands for the identity.
+    """Return ``P v``, or ``P' v``: [rows, n, c] -> [rows, n, c]; ``P`` itself without ``v``.
 
     ``P`` is the relaxed permutation matrix, largest first, of the first ``count`` of the scores
     ``x`` [rows, n]; what is behind them is zero.
@@ -270,29 +252,9 @@ def network_apply(
     given = None if v is None else v.contiguous().numpy()
     channels = x.shape[1] if given is None else given.shape[2]
     out = np.zeros((*scores.shape, channels), scores.dtype)
-    width = min(channels, _CHANNELS)
-    for m, rows, wires, edges, longest, parts in _plan(scores, count, kind):
-        run(
-            [
-                partial(
-                    _apply_rows,
-                    scores,
-                    rows,
-                    m,
-                    given,
-                    out,
-                    wires,
-                    edges,
-                    longest,
-                    swap,
-                    width,
-                    transposed,
-                    a,
-                    b,
-                )
-                for a, b in parts
-            ]
-        )
+    for m, net, groups in _blocks(count, kind):
+        work = partial(_apply_rows, scores, given, out, m, net, swap, transposed)
+        run([partial(work, group) for group in groups])
     return torch.from_numpy(out)
 
 
@@ -311,27 +273,7 @@ def network_gradient(
     weights = w.contiguous().numpy()
     given = None if v is None else v.contiguous().numpy()
     grad = np.zeros_like(scores)
-    width = min(weights.shape[2], _CHANNELS)
-    for m, rows, wires, edges, longest, parts in _plan(scores, count, kind):
-        run(
-            [
-                partial(
-                    _gradient_rows,
-                    scores,
-                    rows,
-                    m,
-                    weights,
-                    given,
-                    grad,
-                    wires,
-                    edges,
-                    longest,
-                    swap,
-                    width,
-                    a,
-                    b,
-                )
-                for a, b in parts
-            ]
-        )
+    for m, net, groups in _blocks(count, kind):
+        work = partial(_gradient_rows, scores, weights, given, grad, m, net, swap)
+        run([partial(work, group) for group in groups])
     return torch.from_numpy(grad)

@@ -62,36 +62,33 @@ def _label_ranks(labels: Any, i: Any, out: Any) -> None:
 
 
 @jit()
-def _is_broken(row: Any, labels: Any, i: Any) -> Any:
+def _compare(row: Any, order: Any, labels: Any, i: Any, ranks: Any, step: Any, moved: Any) -> Any:
+    """Rank a sorted row; return its error and write where its gradient moves it, NaN if broken."""
     broken = labels[i] - labels[i] != 0  # the distance of an infinite label to itself is NaN
     for k in range(row.shape[0]):
-        broken |= row[k] != row[k]
-        broken |= labels[k] != labels[k]
-    return broken
-
-
-@jit()
-def _error(row: Any, order: Any, labels: Any, i: Any, ranks: Any, error: Any) -> Any:
+        broken |= row[k] != row[k] or labels[k] != labels[k]
+    if broken:
+        moved[:] = np.nan
+        return np.nan
     _average_ranks(row, order, ranks)
-    _label_ranks(labels, i, error)
+    _label_ranks(labels, i, moved)
     total = 0.0
     for k in range(row.shape[0]):
-        error[k] = ranks[k] - error[k]
-        total += np.float64(error[k]) * error[k]
+        error = ranks[k] - moved[k]
+        total += np.float64(error) * error
+        moved[k] = row[k] + step * error
     return total / row.shape[0]
 
 
 @jit()
-def _move(row: Any, error: Any, step: Any, moved: Any) -> None:
-    for k in range(row.shape[0]):
-        moved[k] = row[k] + step * error[k]
-
-
-@jit()
-def _slope(moved: Any, order: Any, ranks: Any, error: Any, strength: Any, slope: Any) -> None:
-    _average_ranks(moved, order, error)
-    for k in range(moved.shape[0]):
-        slope[k] = (error[k] - ranks[k]) / strength
+def _slope(moved: Any, order: Any, ranks: Any, strength: Any, slope: Any) -> None:
+    if moved[0] != moved[0]:
+        slope[:] = np.nan
+        return
+    m = moved.shape[0]
+    _average_ranks(moved, order, slope)
+    for k in range(m):
+        slope[k] = (slope[k] - ranks[k]) / strength
 
 
 # Two functions that differ in their sort alone: numba cannot choose by dtype.
@@ -105,20 +102,14 @@ def _visit32(
     moved = np.empty((1, m), x.dtype)
     order = np.empty((1, m), np.int64)
     ranks = np.empty(m, x.dtype)
-    error = np.empty(m, x.dtype)
     for i in range(start, stop):
         row = x[i, :m]
-        if _is_broken(row, labels, i):
-            loss[i] = np.nan
-            slope[i] = np.nan
-            continue
-        moved[0, :] = row  # whole, as the sort was compiled for
+        moved[0, :] = row  # in the layout that the sort is compiled for already
         _rows32(moved, order, True, 0, 1)
-        loss[i] = _error(row, order[0], labels, i, ranks, error)
+        loss[i] = _compare(row, order[0], labels, i, ranks, step, moved[0])
         if slope.shape[1] > 0:
-            _move(row, error, step, moved[0])
             _rows32(moved, order, True, 0, 1)
-            _slope(moved[0], order[0], ranks, error, strength, slope[i])
+            _slope(moved[0], order[0], ranks, strength, slope[i, :m])
 
 
 @jit()
@@ -129,20 +120,14 @@ def _visit64(
     moved = np.empty((1, m), x.dtype)
     order = np.empty((1, m), np.int64)
     ranks = np.empty(m, x.dtype)
-    error = np.empty(m, x.dtype)
     for i in range(start, stop):
         row = x[i, :m]
-        if _is_broken(row, labels, i):
-            loss[i] = np.nan
-            slope[i] = np.nan
-            continue
-        moved[0, :] = row  # whole, as the sort was compiled for
+        moved[0, :] = row  # in the layout that the sort is compiled for already
         _rows64(moved, order, True, 0, 1)
-        loss[i] = _error(row, order[0], labels, i, ranks, error)
+        loss[i] = _compare(row, order[0], labels, i, ranks, step, moved[0])
         if slope.shape[1] > 0:
-            _move(row, error, step, moved[0])
             _rows64(moved, order, True, 0, 1)
-            _slope(moved[0], order[0], ranks, error, strength, slope[i])
+            _slope(moved[0], order[0], ranks, strength, slope[i, :m])
 
 
 def ranksim_rows(

@@ -1,7 +1,6 @@
 """Differentiable sorting networks, in plain PyTorch, layer by layer."""
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -9,11 +8,10 @@ from torch import Tensor
 __all__ = ["comparators", "network_apply", "network_gradient"]
 
 
-Layer = tuple[tuple[int, ...], tuple[int, ...]]
+Layer = tuple[Tensor, Tensor]
 
 
-@lru_cache(maxsize=64)
-def comparators(kind: str, n: int) -> tuple[Layer, ...]:
+def comparators(kind: str, n: int) -> list[Layer]:
     """Return the layers of a network over ``n`` wires: the wires of the minima, of the maxima.
 
     "odd_even" compares neighbours, in ``n`` layers. "bitonic" merges runs of 1, 2, 4, ... wires
@@ -24,34 +22,29 @@ def comparators(kind: str, n: int) -> tuple[Layer, ...]:
     long as no wire is missing. With missing ones the second does not sort at every ``n``.
     """
     if kind == "odd_even":
-        starts = [layer % 2 for layer in range(n if n > 1 else 0)]
-        return tuple((tuple(range(s, n - 1, 2)), tuple(range(s + 1, n, 2))) for s in starts)
+        pairs = [torch.arange(layer % 2, n - 1, 2) for layer in range(n if n > 1 else 0)]
+        return [(lower, lower + 1) for lower in pairs]
     levels = max(n - 1, 0).bit_length()
     layers = []
     for level in range(1, levels + 1):
         for step in range(level, 0, -1):
-            pairs = _merge(level, step, 2**levels, kind == "alternating")
-            low, high = zip(*pairs, strict=True)
-            layers.append((low, high))
-    absent = 2**levels - n
-    return tuple(_without(layer, absent) for layer in layers)
+            low, high = _merge(level, step, 2**levels, kind == "alternating")
+            low, high = low - (2**levels - n), high - (2**levels - n)
+            present = (low >= 0) & (high >= 0)
+            layers.append((low[present], high[present]))
+    return layers
 
 
-def _merge(level: int, step: int, n: int, alternating: bool) -> list[tuple[int, int]]:
-    size = 2**step
-    pairs = []
-    for start in range(0, n, size):
-        for i in range(start, start + size // 2):
-            backwards = step == level and not alternating
-            j = 2 * start + size - 1 - i if backwards else i + size // 2
-            down = alternating and (i >> level) % 2 == 1
-            pairs.append((j, i) if down else (i, j))
-    return pairs
-
-
-def _without(layer: Layer, absent: int) -> Layer:
-    kept = [(i - absent, j - absent) for i, j in zip(*layer, strict=True) if min(i, j) >= absent]
-    return tuple(i for i, _ in kept), tuple(j for _, j in kept)
+def _merge(level: int, step: int, n: int, alternating: bool) -> Layer:
+    start = torch.arange(0, n, 2**step).unsqueeze(-1)
+    inside = torch.arange(2 ** (step - 1))
+    low = start + inside
+    if step == level and not alternating:
+        return low.flatten(), (start + 2**step - 1 - inside).flatten()
+    low = low.flatten()
+    high = low + 2 ** (step - 1)
+    down = ((low >> level) & 1 == 1) & alternating
+    return torch.where(down, high, low), torch.where(down, low, high)
 
 
 def _swap(d: Tensor, distribution: str, steepness: float, art: float) -> tuple[Tensor, Tensor]:
@@ -85,8 +78,7 @@ class _Network:
         self, x: Tensor, kind: str, distribution: str, steepness: float, art: float
     ) -> None:
         self.layers = [
-            tuple(torch.tensor(wires, dtype=torch.int64, device=x.device) for wires in layer)
-            for layer in comparators(kind, x.shape[1])
+            (low.to(x.device), high.to(x.device)) for low, high in comparators(kind, x.shape[1])
         ]
         self.shares, self.slopes, self.gaps = [], [], []
         for low, high in self.layers:

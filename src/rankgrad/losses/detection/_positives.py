@@ -108,7 +108,11 @@ def flat_inputs(
     check_same_shape("targets", targets, "logits", logits)
     check_same_device("targets", targets, "logits", logits)
     if segments is not None:
-        if not isinstance(segments, Tensor) or segments.is_floating_point():
+        if (
+            not isinstance(segments, Tensor)
+            or segments.is_floating_point()
+            or segments.is_complex()
+        ):
             got = segments.dtype if isinstance(segments, Tensor) else type(segments).__name__
             raise TypeError(f"segments must be an integer tensor, got {got}")
         check_same_shape("segments", segments, "logits", logits)

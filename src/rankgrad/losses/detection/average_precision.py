@@ -155,7 +155,7 @@ def ap_loss(
     >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
     >>> loss = ap_loss(logits, torch.tensor([0, 1, 1, 0]))
     >>> round(loss.item(), 4)
-    0.4
+    0.3636
     """
     delta = check_positive("delta", delta, zero_allowed=True)
     check_choice("reduction", reduction, ("mean", "sum", "none"))

@@ -1,5 +1,7 @@
 """Self-balancing: how the ranking losses weigh the box loss beside them, without a setting."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,8 @@ class EpochBalance:
     """The balance of aLRP: one weight for the localisation part, renewed once an epoch.
 
     The weight starts at 50. After ``steps`` calls of :meth:`update` it becomes
-    ``(mean localization + mean classification) / mean localization`` of those calls.
+    ``(mean localization + mean classification) / mean localization`` of those calls. An epoch that
+    gives no such number (no localisation error at all, or a NaN) leaves it as it is.
 
     Args:
         steps: optimiser steps in an epoch.
@@ -65,7 +68,7 @@ class EpochBalance:
         self._seen += 1
         if self._seen == self.steps:  # the one moment at which values are read off the device
             total_classification, total_localization = self._sums[0].tolist()
-            if total_localization > 0:
+            if total_localization > 0 and math.isfinite(total_localization + total_classification):
                 self.weight = (total_localization + total_classification) / total_localization
             self._sums, self._seen = [], 0
 

@@ -85,22 +85,25 @@ def seed_differences(comparisons: Sequence[Paired]) -> Figure:
 
 def predictions(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[Figure]:
     """Return predicted against true, one figure a method, the test samples of all seeds."""
-    figures = []
-    for index, method in enumerate(methods):
+    values = {}
+    for method in methods:
         arrays = [run.arrays() for run in _of(runs, method)]
-        predicted = np.concatenate([a["predictions"] for a in arrays])
-        targets = np.concatenate([a["targets"] for a in arrays])
-        figures.append(
-            charts.predicted_against_true(
-                predicted,
-                targets,
-                color=index,
-                title=method,
-                limits=(float(targets.min()), float(targets.max())),
-                alt=f"Predicted against true label of the test pairs for {method}.",
-            )
+        values[method] = [
+            np.concatenate([a[k] for a in arrays]) for k in ("predictions", "targets")
+        ]
+    everything = np.concatenate([array for pair in values.values() for array in pair])
+    limits = (float(np.nanmin(everything)), float(np.nanmax(everything)))
+    return [
+        charts.predicted_against_true(
+            predicted,
+            targets,
+            color=index,
+            title=method,
+            limits=limits,
+            alt=f"Predicted against true label of the test pairs for {method}.",
         )
-    return figures
+        for index, (method, (predicted, targets)) in enumerate(values.items())
+    ]
 
 
 def error_by_region(runs: Sequence[StoredRun], methods: Sequence[str]) -> Figure:

@@ -39,6 +39,7 @@ ROOMS = [
     "ranks",
     "sorting",
     "kernels",
+    "operators",
     "comparisons",
     "checks",
 ]

@@ -13,6 +13,7 @@ from rankgrad.checks import (
     compute_dtype,
 )
 from rankgrad.comparisons import Cauchy, Comparison, Laplace, Logistic, Normal, Ramp, Step
+from rankgrad.operators import operator
 
 __all__ = ["pairwise_sum"]
 
@@ -24,7 +25,7 @@ def _comparison(kind: str, scale: float, tie: float) -> Comparison:
     return Step(tie) if kind == "step" else _KINDS[kind](scale)
 
 
-@torch.library.custom_op("rankgrad::pairwise_sum", mutates_args=())
+@operator("pairwise_sum")
 def _pairwise_sum(
     q: Tensor,
     k: Tensor,
@@ -72,7 +73,7 @@ def _(
     return torch.empty_like(q), k_order.new_empty(0 if same else q.shape), k_order
 
 
-@torch.library.custom_op("rankgrad::pairwise_sum_backward", mutates_args=())
+@operator("pairwise_sum_backward")
 def _pairwise_sum_backward(
     grad: Tensor,
     q: Tensor,

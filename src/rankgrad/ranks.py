@@ -6,13 +6,14 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_choice, check_floating, check_mask, compute_dtype
+from rankgrad.operators import operator
 
 __all__ = ["TIES", "rank"]
 
 TIES = ("ordinal", "average", "min", "max", "dense")
 
 
-@torch.library.custom_op("rankgrad::hard_rank", mutates_args=())
+@operator("hard_rank")
 def _hard_rank(
     x: Tensor, mask: Tensor | None, descending: bool, ties: str, normalize: bool
 ) -> Tensor:

@@ -6,11 +6,12 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_floating
+from rankgrad.operators import operator
 
 __all__ = ["argsort", "sort"]
 
 
-@torch.library.custom_op("rankgrad::argsort", mutates_args=())
+@operator("argsort")
 def _argsort(x: Tensor, descending: bool) -> Tensor:
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     rows = wide.reshape(-1, x.shape[-1]) if x.shape[-1] else wide.reshape(0, 0)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from rankgrad import kernels
+from rankgrad.operators import operator
 
 __all__ = ["LEFT_OUT", "NOT_RELEVANT", "RELEVANT", "item_codes", "soft_retrieval"]
 
@@ -17,7 +18,7 @@ def item_codes(relevant: Tensor, mask: Tensor | None) -> Tensor:
     return codes if mask is None else codes * mask.to(torch.uint8)
 
 
-@torch.library.custom_op("rankgrad::soft_retrieval", mutates_args=())
+@operator("soft_retrieval")
 def soft_retrieval(
     scores: Tensor, codes: Tensor, temperature: float, ks: list[int], widths: list[float]
 ) -> Tensor:
@@ -44,7 +45,7 @@ def _(
     return torch.empty(scores.shape[:-1], dtype=scores.dtype, device=scores.device)
 
 
-@torch.library.custom_op("rankgrad::soft_retrieval_backward", mutates_args=())
+@operator("soft_retrieval_backward")
 def _soft_retrieval_backward(
     grad: Tensor,
     scores: Tensor,

@@ -20,6 +20,7 @@ from rankgrad.checks import (
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, full_precision, reduce
 from rankgrad.losses._rows import real
+from rankgrad.operators import operator
 from rankgrad.rankers import Ranker, as_ranker
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
@@ -29,7 +30,7 @@ __all__ = ["RankSimLoss", "by_label", "ranksim_loss"]
 UNIQUE = ("sample", "first", "none")
 
 
-@torch.library.custom_op("rankgrad::ranksim", mutates_args=())
+@operator("ranksim")
 def _ranksim(
     points: Tensor, labels: Tensor, count: Tensor | None, strength: float, want_slope: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankgrad.operators import operator
 from rankgrad.rankers._batch import batched
 from rankgrad.rankers.coupling import coupling_apply, coupling_logsumexp
 
@@ -24,7 +25,7 @@ def unrolled(
     return f, g
 
 
-@torch.library.custom_op("rankgrad::balance", mutates_args=())
+@operator("balance")
 def balance(
     a: Tensor, x: Tensor, g: Tensor, valid: Tensor, iterations: int, tolerance: float
 ) -> tuple[Tensor, Tensor]:
@@ -83,7 +84,7 @@ def _(
     return torch.empty_like(x), torch.empty_like(x)
 
 
-@torch.library.custom_op("rankgrad::balance_vjp", mutates_args=())
+@operator("balance_vjp")
 def _balance_vjp(
     a: Tensor, x: Tensor, f: Tensor, g: Tensor, grad_f: Tensor, grad_g: Tensor, tolerance: float
 ) -> Tensor:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad.checks import check_choice, check_positive
+from rankgrad.operators import operator
 from rankgrad.rankers._batch import batched
 from rankgrad.rankers.base import Ranker
 from rankgrad.ranks import TIES, rank
@@ -15,7 +16,7 @@ from rankgrad.ranks import TIES, rank
 __all__ = ["Blackbox"]
 
 
-@torch.library.custom_op("rankgrad::blackbox_rank", mutates_args=())
+@operator("blackbox_rank")
 def _blackbox_rank(x: Tensor, mask: Tensor | None, strength: float, ties: str) -> Tensor:
     return rank(x, ties=ties, mask=mask)
 

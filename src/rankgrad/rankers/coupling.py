@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from rankgrad import kernels
+from rankgrad.operators import operator
 from rankgrad.rankers._batch import batched, rows
 
 __all__ = ["coupling_apply", "coupling_logsumexp"]
 
 
-@torch.library.custom_op("rankgrad::coupling_logsumexp", mutates_args=())
+@operator("coupling_logsumexp")
 def coupling_logsumexp(a: Tensor, x: Tensor, g: Tensor) -> Tensor:
     """Return ``log sum_j exp(a_i x_j + g_j)``; ``a`` [*batch, m], ``x`` and ``g`` [*batch, n].
 
@@ -52,7 +53,7 @@ coupling_logsumexp.register_autograd(_backward_logsumexp, setup_context=_setup_l
 coupling_logsumexp.register_vmap(batched(coupling_logsumexp))
 
 
-@torch.library.custom_op("rankgrad::coupling_apply", mutates_args=())
+@operator("coupling_apply")
 def coupling_apply(a: Tensor, x: Tensor, f: Tensor, g: Tensor, v: Tensor) -> Tensor:
     """Return ``sum_j P_ij v_cj``, ``v`` [*batch, c, n] -> [*batch, c, m]; the transposed matrix is
     applied by ``coupling_apply(x, a, g, f, w)``.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_choice, check_finite_number, check_positive
+from rankgrad.operators import operator
 from rankgrad.rankers._batch import batched, rows
 from rankgrad.rankers.permutation import PermutationRanker
 
@@ -18,7 +19,7 @@ KINDS = ("odd_even", "bitonic")
 DISTRIBUTIONS = ("cauchy", "logistic", "logistic_phi", "normal", "reciprocal", "optimal")
 
 
-@torch.library.custom_op("rankgrad::network_apply", mutates_args=())
+@operator("network_apply")
 def network_apply(
     x: Tensor,
     count: Tensor,
@@ -57,7 +58,7 @@ def _(
     return torch.empty((*x.shape, channels), dtype=x.dtype, device=x.device)
 
 
-@torch.library.custom_op("rankgrad::network_gradient", mutates_args=())
+@operator("network_gradient")
 def _network_gradient(
     x: Tensor,
     count: Tensor,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rankgrad import kernels
+from rankgrad.operators import operator
 from rankgrad.rankers._batch import batched, rows
 
 __all__ = ["project_rank", "project_sort"]
@@ -15,7 +16,7 @@ def _flat(mask: Tensor | None) -> Tensor | None:
     return None if mask is None else rows(mask)
 
 
-@torch.library.custom_op("rankgrad::project_rank", mutates_args=())
+@operator("project_rank")
 def project_rank(
     x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
@@ -25,7 +26,7 @@ def project_rank(
     return ranks.view(x.shape), block.view(x.shape)
 
 
-@torch.library.custom_op("rankgrad::project_sort", mutates_args=())
+@operator("project_sort")
 def project_sort(
     x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,7 @@ def project_sort(
     return values.view(x.shape), block.view(x.shape)
 
 
-@torch.library.custom_op("rankgrad::project_rank_vjp", mutates_args=())
+@operator("project_rank_vjp")
 def _project_rank_vjp(
     grad: Tensor, ranks: Tensor, block: Tensor, strength: float, entropic: bool
 ) -> Tensor:
@@ -44,7 +45,7 @@ def _project_rank_vjp(
     return out.view(grad.shape)
 
 
-@torch.library.custom_op("rankgrad::project_sort_vjp", mutates_args=())
+@operator("project_sort_vjp")
 def _project_sort_vjp(grad: Tensor, x: Tensor, block: Tensor, entropic: bool) -> Tensor:
     serve = kernels.implementation("project_sort_vjp", grad.device)
     out: Tensor = serve(rows(grad), rows(x), rows(block), entropic)

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_positive
+from rankgrad.operators import operator
 from rankgrad.rankers._batch import batched, rows
 from rankgrad.rankers._sorted import SortedRanker, SortedScores
 
 __all__ = ["SoftSort"]
 
 
-@torch.library.custom_op("rankgrad::softsort_sums", mutates_args=())
+@operator("softsort_sums")
 def _sums(x: Tensor, v: Tensor) -> Tensor:
     """Return ``sum_j exp(-|x_i - x_j|) v_cj``; ``x`` [*batch, n] sorted, ``v`` [*batch, c, n]."""
     even: Tensor
@@ -28,7 +29,7 @@ def _(x: Tensor, v: Tensor) -> Tensor:
     return torch.empty(v.shape, dtype=v.dtype, device=v.device)
 
 
-@torch.library.custom_op("rankgrad::softsort_sums_backward", mutates_args=())
+@operator("softsort_sums_backward")
 def _sums_backward(x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same sums, and those with ``sign(x_i - x_j)`` as a further factor."""
     serve = kernels.implementation("softsort_sums", x.device)

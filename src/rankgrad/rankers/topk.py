@@ -15,12 +15,13 @@ from rankgrad.checks import (
     check_same_device,
     compute_dtype,
 )
+from rankgrad.operators import operator
 from rankgrad.rankers._batch import batched, rows
 
 __all__ = ["soft_topk"]
 
 
-@torch.library.custom_op("rankgrad::soft_topk", mutates_args=())
+@operator("soft_topk")
 def _soft_topk(
     x: Tensor, mask: Tensor | None, k: Tensor, scale: Tensor, log: bool
 ) -> tuple[Tensor, Tensor]:
@@ -31,7 +32,7 @@ def _soft_topk(
     return out.view(x.shape), threshold.view(*k.shape, 2)
 
 
-@torch.library.custom_op("rankgrad::soft_topk_vjp", mutates_args=())
+@operator("soft_topk_vjp")
 def _soft_topk_vjp(
     grad: Tensor, x: Tensor, mask: Tensor | None, threshold: Tensor, scale: Tensor, log: bool
 ) -> tuple[Tensor, Tensor, Tensor]:

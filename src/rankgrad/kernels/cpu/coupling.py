@@ -25,26 +25,11 @@ _DIGITS = 40.0  # exp(-40) is below the last digit of a float64
 
 
 @jit(forceinline=True)
-def _edge(a: Any, x: Any, g: Any, peak: Any, step: Any, least: Any) -> Any:
-    """Return how far from ``peak`` in the direction of ``step`` elements are at least ``least``."""
-    room = x.shape[0] - 1 - peak if step > 0 else peak
-    inside, reach = 0, 1
-    while reach <= room and a * x[peak + step * reach] + g[peak + step * reach] >= least:
-        inside = reach
-        reach *= 2
-    outside = min(reach, room + 1)
-    while outside - inside > 1:
-        middle = (inside + outside) // 2
-        if a * x[peak + step * middle] + g[peak + step * middle] >= least:
-            inside = middle
-        else:
-            outside = middle
-    return inside
+def _band(a: Any, x: Any, g: Any, peak: Any, low: Any, high: Any, cut: Any) -> Any:
+    """Return the peak of ``a x_j + g_j``, its height, and the band around it.
 
-
-@jit(forceinline=True)
-def _band(a: Any, x: Any, g: Any, peak: Any, cut: Any) -> Any:
-    """Return the peak of ``a x_j + g_j``, its height, and the band around it."""
+    Found by small steps from those of the row before: for sorted ``a`` all three only move on.
+    """
     n = x.shape[0]
     top = a * x[peak] + g[peak]
     while peak + 1 < n and a * x[peak + 1] + g[peak + 1] >= top:
@@ -53,8 +38,16 @@ def _band(a: Any, x: Any, g: Any, peak: Any, cut: Any) -> Any:
     while peak > 0 and a * x[peak - 1] + g[peak - 1] > top:
         peak -= 1
         top = a * x[peak] + g[peak]
-    low = peak - _edge(a, x, g, peak, -1, top - cut)
-    high = peak + _edge(a, x, g, peak, 1, top - cut) + 1
+    least = top - cut
+    low, high = min(low, peak), max(high, peak + 1)
+    while low < peak and a * x[low] + g[low] < least:
+        low += 1
+    while low > 0 and a * x[low - 1] + g[low - 1] >= least:
+        low -= 1
+    while high > peak + 1 and a * x[high - 1] + g[high - 1] < least:
+        high -= 1
+    while high < n and a * x[high] + g[high] >= least:
+        high += 1
     return peak, top, low, high
 
 
@@ -84,10 +77,10 @@ def _dot(weights: Any, v: Any, low: Any, high: Any) -> Any:
 def _logsumexp(a: Any, x: Any, g: Any, out: Any, cut: Any, start: Any, stop: Any) -> None:
     n_a = a.shape[1]
     for row in range(start // n_a, (stop - 1) // n_a + 1):
-        points, offsets, peak = x[row], g[row], 0
+        points, offsets, peak, low, high = x[row], g[row], 0, 0, 1
         for i in range(max(start - row * n_a, 0), min(stop - row * n_a, n_a)):
             slope = a[row, i]
-            peak, top, low, high = _band(slope, points, offsets, peak, cut)
+            peak, top, low, high = _band(slope, points, offsets, peak, low, high, cut)
             if top == -np.inf:
                 out[row, i] = -np.inf
             else:
@@ -101,10 +94,10 @@ def _apply(
     n_a = a.shape[1]
     weights = np.empty(x.shape[1])
     for row in range(start // n_a, (stop - 1) // n_a + 1):
-        points, offsets, peak = x[row], g[row], 0
+        points, offsets, peak, low, high = x[row], g[row], 0, 0, 1
         for i in range(max(start - row * n_a, 0), min(stop - row * n_a, n_a)):
             slope = a[row, i]
-            peak, top, low, high = _band(slope, points, offsets, peak, cut)
+            peak, top, low, high = _band(slope, points, offsets, peak, low, high, cut)
             if top == -np.inf or f[row, i] == -np.inf:
                 out[row, :, i] = 0.0
                 continue

@@ -23,6 +23,7 @@ from rankgrad.losses.detection._positives import (
 from rankgrad.losses.detection._state import pack
 from rankgrad.losses.detection._vmap import folded
 from rankgrad.losses.detection.average_precision import others, ranking_backward
+from rankgrad.operators import operator
 
 __all__ = ["ALRP", "ALRPLoss", "alrp"]
 
@@ -42,7 +43,7 @@ class ALRP(NamedTuple):
     rank: Tensor
 
 
-@torch.library.custom_op("rankgrad::alrp", mutates_args=())
+@operator("alrp")
 def _alrp(
     logits: Tensor,
     targets: Tensor,
@@ -161,9 +162,10 @@ def alrp(
         classification = mean_i fp(i) / rank(i)
         localization   = mean_i (sum of e_k over s_k >= s_i) / rank(i)
 
-    The gradient of ``classification`` is error-driven and takes the localisation errors ahead of a
-    positive into account, as published: ``sum_{k != i} H(s_k - s_i) e_k + fp(i)`` over ``rank(i)``
-    pulls positive ``i`` (unless ``fp(i)`` is below 1e-5) and is pushed down on the negatives ahead.
+    Of equal scores ``localization`` takes the later one as the higher, as published. The gradient
+    of ``classification`` is error-driven and takes the localisation errors ahead of a positive
+    into account, as published: ``sum_{k != i} H(s_k - s_i) e_k + fp(i)`` over ``rank(i)`` pulls
+    positive ``i`` (unless ``fp(i)`` is below 1e-5) and is pushed down on the negatives ahead.
     The gradient of ``localization`` is its derivative with the ranks held fixed.
 
     Args:

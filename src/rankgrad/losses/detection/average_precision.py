@@ -17,6 +17,7 @@ from rankgrad.losses.detection._positives import (
 )
 from rankgrad.losses.detection._state import pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
+from rankgrad.operators import operator
 
 __all__ = ["APLoss", "ap_loss"]
 
@@ -33,7 +34,7 @@ def _running_best(precision: Tensor, segment: Tensor) -> Tensor:
     return (precision.nan_to_num() + 2.0 * segment).cummax(0).values - 2.0 * segment
 
 
-@torch.library.custom_op("rankgrad::ap", mutates_args=())
+@operator("ap")
 def _ap(
     logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,7 +71,7 @@ def _(
     )
 
 
-@torch.library.custom_op("rankgrad::ranking_backward", mutates_args=())
+@operator("ranking_backward")
 def ranking_backward(
     grad: Tensor,
     logits: Tensor,

@@ -18,6 +18,7 @@ from rankgrad.losses.detection._positives import (
 )
 from rankgrad.losses.detection._state import pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
+from rankgrad.operators import operator
 
 __all__ = ["RankSortLoss", "rank_sort"]
 
@@ -69,7 +70,7 @@ def _finite(scores: Tensor, delta: float) -> Tensor:
     return torch.where(finite | scores.isnan(), scores, largest * scores.sign())
 
 
-@torch.library.custom_op("rankgrad::rank_sort", mutates_args=())
+@operator("rank_sort")
 def _rank_sort(
     logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -131,7 +132,7 @@ def _(
     )
 
 
-@torch.library.custom_op("rankgrad::rank_sort_backward", mutates_args=())
+@operator("rank_sort_backward")
 def _rank_sort_backward(
     grad_ranking: Tensor,
     grad_sorting: Tensor,

@@ -1,11 +1,7 @@
 """CPU kernels, compiled by numba on first use and cached on disk."""
 
+from rankgrad.kernels.cpu.ahead import negatives_ahead
 from rankgrad.kernels.cpu.coupling import coupling_apply, coupling_logsumexp
-from rankgrad.kernels.cpu.detection import (
-    find_positives,
-    negatives_ahead,
-    spread_to_negatives,
-)
 from rankgrad.kernels.cpu.dominance import dominance
 from rankgrad.kernels.cpu.isotonic import (
     project_rank,
@@ -15,11 +11,13 @@ from rankgrad.kernels.cpu.isotonic import (
 )
 from rankgrad.kernels.cpu.network import network_apply, network_gradient
 from rankgrad.kernels.cpu.pairwise import pairwise, pairwise_order
+from rankgrad.kernels.cpu.positives import find_positives
 from rankgrad.kernels.cpu.ranking import hard_rank
 from rankgrad.kernels.cpu.ranksim import ranksim_rows
 from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
 from rankgrad.kernels.cpu.softsort import softsort_sums
 from rankgrad.kernels.cpu.sorting import argsort
+from rankgrad.kernels.cpu.spread import spread_to_negatives
 from rankgrad.kernels.cpu.topk import soft_topk, soft_topk_vjp
 
 __all__ = [

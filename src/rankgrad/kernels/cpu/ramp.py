@@ -10,17 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from rankgrad.kernels.cpu.compensated import plus
 from rankgrad.kernels.cpu.jit import jit
 
 __all__ = ["ramp_sums", "step_sums"]
-
-
-@jit()
-def _plus(total: Any, rest: Any, x: Any) -> Any:
-    """Add ``x`` to the unevaluated sum ``total + rest`` without losing the rounding error."""
-    new = total + x
-    back = new - total
-    return new, rest + ((total - (new - back)) + (x - back))
 
 
 @jit()
@@ -46,17 +39,17 @@ def step_sums(
                 slope[q_to[i]] = np.nan
                 continue
             if hi > lo and ks[hi - 1] > x:
-                above, above_rest = _plus(above, above_rest, tied)
+                above, above_rest = plus(above, above_rest, tied)
                 above_rest += tied_rest
                 tied, tied_rest = 0.0, 0.0
                 hi = lo
             while lo > bottom and ks[lo - 1] > x:
                 lo -= 1
-                above, above_rest = _plus(above, above_rest, 1.0 if ws is None else ws[lo])
+                above, above_rest = plus(above, above_rest, 1.0 if ws is None else ws[lo])
                 hi = lo
             while lo > bottom and ks[lo - 1] == x:
                 lo -= 1
-                tied, tied_rest = _plus(tied, tied_rest, 1.0 if ws is None else ws[lo])
+                tied, tied_rest = plus(tied, tied_rest, 1.0 if ws is None else ws[lo])
             value[q_to[i]] = (above + tie * tied) + (above_rest + tie * tied_rest)
 
 
@@ -105,26 +98,26 @@ def ramp_sums(
             while hi > lo and ks[hi - 1] - x >= half_width:
                 hi -= 1
                 weight = 1.0 if ws is None else np.float64(ws[hi])
-                whole, whole_rest = _plus(whole, whole_rest, weight)
-                inside, inside_rest = _plus(inside, inside_rest, -weight)
-                lever, lever_rest = _plus(lever, lever_rest, -weight * (ks[hi] - anchor))
+                whole, whole_rest = plus(whole, whole_rest, weight)
+                inside, inside_rest = plus(inside, inside_rest, -weight)
+                lever, lever_rest = plus(lever, lever_rest, -weight * (ks[hi] - anchor))
             if hi == lo:
                 inside, inside_rest, lever, lever_rest = 0.0, 0.0, 0.0, 0.0
                 anchor = x
                 while lo > bottom and ks[lo - 1] - x >= half_width:
                     lo -= 1
                     weight = 1.0 if ws is None else np.float64(ws[lo])
-                    whole, whole_rest = _plus(whole, whole_rest, weight)
+                    whole, whole_rest = plus(whole, whole_rest, weight)
                 hi = lo
             elif anchor - x > half_width:
-                lever, lever_rest = _plus(lever, lever_rest, inside * (anchor - x))
+                lever, lever_rest = plus(lever, lever_rest, inside * (anchor - x))
                 lever_rest += inside_rest * (anchor - x)
                 anchor = x
             while lo > bottom and x - ks[lo - 1] < half_width:
                 lo -= 1
                 weight = 1.0 if ws is None else np.float64(ws[lo])
-                inside, inside_rest = _plus(inside, inside_rest, weight)
-                lever, lever_rest = _plus(lever, lever_rest, weight * (ks[lo] - anchor))
+                inside, inside_rest = plus(inside, inside_rest, weight)
+                lever, lever_rest = plus(lever, lever_rest, weight * (ks[lo] - anchor))
             density = inside + inside_rest
             rise = ((lever + lever_rest) + density * (anchor - x)) / (2.0 * half_width)
             value[q_to[i]] = whole + (whole_rest + (rise + 0.5 * density))

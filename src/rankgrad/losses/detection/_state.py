@@ -5,23 +5,35 @@ from torch import Tensor
 
 from rankgrad.losses.detection._positives import Positives, numbered
 
-__all__ = ["pack", "unpack"]
-
-_COMMON = 3  # index, score, segment
+__all__ = ["fake_state", "pack", "unpack"]
 
 
 def pack(positives: Positives, **facts: Tensor) -> Tensor:
-    """Return the state [rows, p]; float64 holds places up to 2**53 exactly."""
-    rows = (positives.index, positives.scores, positives.segment, *facts.values())
+    """Return the state [rows, p]: places, segments if there are any, and the facts.
+
+    float64 holds places up to 2**53 exactly. Scores and targets can be read again.
+    """
+    rows = [positives.index, *facts.values()]
+    if positives.groups is not None:
+        rows.insert(1, positives.segment)
     return torch.stack([row.double() for row in rows])
 
 
-def unpack(state: Tensor, segments: Tensor | None) -> tuple[Positives, tuple[Tensor, ...]]:
+def fake_state(logits: Tensor, segments: Tensor | None, facts: int, positives: int) -> Tensor:
+    """Return a state without data, for tracing."""
+    rows = facts + 1 + (segments is not None)
+    return logits.new_empty((rows, positives), dtype=torch.float64)
+
+
+def unpack(
+    state: Tensor, logits: Tensor, segments: Tensor | None
+) -> tuple[Positives, tuple[Tensor, ...]]:
     """Return the positives and the facts in the order in which they were packed."""
-    index, segment = state[0].long(), state[2].long()
-    groups = None
-    starts = torch.tensor([0, index.numel()], device=state.device)
-    if segments is not None:
-        starts = torch.nn.functional.pad(segment.bincount().cumsum(0), (1, 0))
-        groups = numbered(segments, segments[index[starts[:-1]]])
-    return Positives(index, state[1], starts, groups, False), tuple(state[_COMMON:])
+    index = state[0].long()
+    scores = logits[index].double()
+    if segments is None:
+        starts = torch.tensor([0, index.numel()], device=state.device)
+        return Positives(index, scores, starts, None, False), tuple(state[1:])
+    starts = torch.nn.functional.pad(state[1].long().bincount().cumsum(0), (1, 0))
+    groups = numbered(segments, segments[index[starts[:-1]]])
+    return Positives(index, scores, starts, groups, False), tuple(state[2:])

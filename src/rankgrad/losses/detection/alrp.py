@@ -20,7 +20,7 @@ from rankgrad.losses.detection._positives import (
     reduced,
     scatter,
 )
-from rankgrad.losses.detection._state import pack
+from rankgrad.losses.detection._state import fake_state, pack
 from rankgrad.losses.detection._vmap import folded
 from rankgrad.losses.detection.average_precision import others, ranking_backward
 from rankgrad.operators import operator
@@ -107,7 +107,7 @@ def _(
         logits.new_empty((p,), dtype=torch.int64),
         logits.new_empty((p,)),
         logits.new_empty((p,)),
-        logits.new_empty((5, p), dtype=torch.float64),
+        fake_state(logits, segments, 2, p),
     )
 
 

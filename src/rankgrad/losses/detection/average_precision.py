@@ -15,7 +15,7 @@ from rankgrad.losses.detection._positives import (
     reduced,
     scatter,
 )
-from rankgrad.losses.detection._state import pack, unpack
+from rankgrad.losses.detection._state import fake_state, pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
 from rankgrad.operators import operator
 
@@ -67,7 +67,7 @@ def _(
     return (
         logits.new_empty(logits.shape if dense else ()),
         logits.new_empty(()),
-        logits.new_empty((5, found), dtype=torch.float64),
+        fake_state(logits, segments, 2, found),
     )
 
 
@@ -81,7 +81,7 @@ def ranking_backward(
     delta: float,
 ) -> Tensor:
     """Return the gradient of an error whose state holds ``pull`` and ``push``."""
-    positives, (pull, push) = unpack(state, segments)
+    positives, (pull, push) = unpack(state, logits, segments)
     weight = per_positive(grad, positives.index)
     return gradient(logits, targets, positives, delta, weight * pull, weight * push)
 

@@ -16,7 +16,7 @@ from rankgrad.losses.detection._positives import (
     reduced,
     scatter,
 )
-from rankgrad.losses.detection._state import pack, unpack
+from rankgrad.losses.detection._state import fake_state, pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
 from rankgrad.operators import operator
 
@@ -36,28 +36,32 @@ class _ByQuality:
     """The positives in descending order of target within each segment, for dominance sums."""
 
     def __init__(self, positives: Positives, quality: Tensor) -> None:
-        p = quality.shape[0]
-        segment = positives.segment
-        by_quality = quality.argsort(descending=True, stable=True)
-        self.order = by_quality[segment[by_quality].argsort(stable=True)]
+        order = quality.argsort(descending=True, stable=True)
+        values = quality[order]
+        opens = torch.ones(values.shape, dtype=torch.bool, device=values.device)
+        opens[1:] = values[1:] != values[:-1]
+        if positives.groups is not None:
+            segment = positives.segment
+            order = order[segment[order].argsort(stable=True)]
+            values, segment = quality[order], segment[order]
+            opens[1:] = (values[1:] != values[:-1]) | (segment[1:] != segment[:-1])
+        self.order = order
         self.starts = positives.starts
-        self.scores = positives.scores[self.order]
-        values, segment = quality[self.order], segment[self.order]
-        place = torch.arange(p, device=quality.device)
-        opens = torch.ones(p, dtype=torch.bool, device=quality.device)
-        opens[1:] = (values[1:] != values[:-1]) | (segment[1:] != segment[:-1])
-        self.better = torch.where(opens, place, 0).cummax(0).values  # ends of the strictly better
-        run = opens.cumsum(0) - 1
-        sizes = torch.zeros(p, dtype=place.dtype, device=place.device)
-        sizes = sizes.index_add_(0, run, torch.ones_like(place))
-        self.as_good = self.better + sizes[run]  # ends of those at least as good
+        self.scores = positives.scores[order]
+        self.edges = torch.nn.functional.pad(opens.nonzero()[:, 0], (0, 1), value=opens.numel())
+        self.run = opens.cumsum(0).sub_(1)  # which run of equal targets
 
     def sums(self, weights: Tensor, delta: float, *, strictly: bool, behind: bool) -> Tensor:
-        """Return ``sum_j w_cj H(s_j - s_i)`` over the better ``j``; behind, of ``H(s_i - s_j)``."""
+        """Return ``sum_j w_cj H(s_j - s_i)`` over the better ``j``; behind, of ``H(s_i - s_j)``.
+
+        Better means of higher target, or unless ``strictly`` of the same.
+        """
         scores = _finite(self.scores, delta)
         scores = -scores if behind else scores
-        ends = self.better if strictly else self.as_good
-        found = _dominance(scores, weights[:, self.order].contiguous(), ends, self.starts, delta)
+        ends = self.edges[:-1] if strictly else self.edges[1:]
+        found = _dominance(
+            scores, weights[:, self.order].contiguous(), ends[self.run], self.starts, delta
+        )
         return torch.empty_like(found).index_copy_(1, self.order, found)
 
 
@@ -68,6 +72,18 @@ def _finite(scores: Tensor, delta: float) -> Tensor:
         return scores
     largest = torch.where(finite, scores.abs(), 0.0).amax() * (1 + 1e-9) + 1e9 + 2 * delta
     return torch.where(finite | scores.isnan(), scores, largest * scores.sign())
+
+
+def _sorting_error(
+    positives: Positives, among: Tensor, quality: Tensor, delta: float
+) -> tuple[Tensor, Tensor]:
+    """Return the sorting error of every positive, and the positives of lower target ahead of it."""
+    loss = 1 - quality
+    now = positives.sum_over_positives(loss, delta) / among
+    better, better_loss = _ByQuality(positives, quality).sums(
+        torch.stack((torch.ones_like(loss), loss)), delta, strictly=False, behind=False
+    )
+    return now - better_loss / better, among - better
 
 
 @operator("rank_sort")
@@ -82,17 +98,11 @@ def _rank_sort(
             f"targets must be at most 1 (the IoU of positives, 0 for negatives), "
             f"got {quality.amax().item():.6g}"
         )
-    ahead = positives.negatives_ahead(logits, targets, delta)
     among = positives.sum_over_positives(None, delta)
+    sorting, missorted = _sorting_error(positives, among, quality, delta)
+    ahead = positives.negatives_ahead(logits, targets, delta)
     rank = ahead + among
     ranking = ahead / rank
-    loss = 1 - quality
-    now = positives.sum_over_positives(loss, delta) / among
-    better, better_loss = _ByQuality(positives, quality).sums(
-        torch.stack((torch.ones_like(loss), loss)), delta, strictly=False, behind=False
-    )
-    sorting = now - better_loss / better
-    missorted = among - better
     if positives.broken:
         ranking, sorting = torch.full_like(rank, torch.nan), torch.full_like(rank, torch.nan)
     gate = ~(ahead <= EPS)
@@ -100,7 +110,6 @@ def _rank_sort(
         positives,
         pull=torch.where(gate, ranking, 0.0),
         push=torch.where(gate, 1 / rank, 0.0),
-        quality=quality,
         sorting=sorting,
         missorted=missorted,
     )
@@ -128,7 +137,7 @@ def _(
         logits.new_empty(shape),
         logits.new_empty(shape),
         logits.new_empty(()),
-        logits.new_empty((8, found), dtype=torch.float64),
+        fake_state(logits, segments, 4, found),
     )
 
 
@@ -142,12 +151,12 @@ def _rank_sort_backward(
     state: Tensor,
     delta: float,
 ) -> Tensor:
-    positives, facts = unpack(state, segments)
-    pull, push, quality, sorting, missorted = facts
+    positives, (pull, push, sorting, missorted) = unpack(state, logits, segments)
     ranking_weight = per_positive(grad_ranking, positives.index)
     out = gradient(logits, targets, positives, delta, ranking_weight * pull, ranking_weight * push)
-    if quality.numel() == 0:
+    if sorting.numel() == 0:
         return out
+    quality = targets[positives.index].double()
     # A positive hands its sorting error to those of lower quality that are ahead of it.
     gate = ~(missorted <= EPS)
     mass = torch.where(gate, per_positive(grad_sorting, positives.index) * sorting, 0.0)

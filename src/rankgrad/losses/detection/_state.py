@@ -1,7 +1,7 @@
 """What a detection loss keeps for its backward: one float64 row per fact, one column a positive."""
 
 import torch
-from torch import Tensor
+from torch import SymInt, Tensor
 
 from rankgrad.losses.detection._positives import Positives, numbered
 
@@ -19,7 +19,9 @@ def pack(positives: Positives, **facts: Tensor) -> Tensor:
     return torch.stack([row.double() for row in rows])
 
 
-def fake_state(logits: Tensor, segments: Tensor | None, facts: int, positives: int) -> Tensor:
+def fake_state(
+    logits: Tensor, segments: Tensor | None, facts: int, positives: int | SymInt
+) -> Tensor:
     """Return a state without data, for tracing."""
     rows = facts + 1 + (segments is not None)
     return logits.new_empty((rows, positives), dtype=torch.float64)

@@ -13,8 +13,10 @@ from rankgrad.checks import (
     check_positive,
     check_same_device,
 )
+from rankgrad.distributed import Group, all_sum, members
 from rankgrad.losses.detection._positives import (
     EPS,
+    Positives,
     flat_inputs,
     locate,
     reduced,
@@ -22,6 +24,7 @@ from rankgrad.losses.detection._positives import (
 )
 from rankgrad.losses.detection._state import fake_state, pack
 from rankgrad.losses.detection._vmap import folded
+from rankgrad.losses.detection._world import Everyone, world_errors
 from rankgrad.losses.detection.average_precision import others, ranking_backward
 from rankgrad.operators import operator
 
@@ -43,6 +46,33 @@ class ALRP(NamedTuple):
     rank: Tensor
 
 
+class _Facts(NamedTuple):
+    """By positive: its error, pull, push, rank, and its share.
+
+    The share is the sum of 1/rank over the positives that do not score higher.
+    """
+
+    error: Tensor
+    pull: Tensor
+    push: Tensor
+    rank: Tensor
+    share: Tensor
+
+
+def _facts(positives: Positives, ahead: Tensor, errors: Tensor, delta: float) -> _Facts:
+    rank = 1 + others(positives, None, delta) + ahead
+    error = ahead / rank
+    gate = ~(ahead <= EPS)
+    pull = torch.where(gate, (others(positives, errors, delta) + ahead) / rank, 0.0)
+    push = torch.where(gate, pull / ahead, 0.0)
+    below = (1 / rank).nan_to_num().cumsum(0)  # a NaN stays in its segment
+    before = torch.nn.functional.pad(below, (1, 0))[positives.starts[:-1]]
+    share = torch.where(rank.isnan(), rank, below - before[positives.segment])
+    if positives.broken:
+        error, rank = torch.full_like(error, torch.nan), torch.full_like(rank, torch.nan)
+    return _Facts(error, pull, push, rank, share)
+
+
 @operator("alrp")
 def _alrp(
     logits: Tensor,
@@ -54,8 +84,7 @@ def _alrp(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the error (summed, or at the logits), three facts by positive, and the state.
 
-    The facts, in input order: its place, its rank, and its share, which is the sum of 1/rank over
-    the positives that do not score higher.
+    The facts, in input order: its place, its rank, and its share.
     """
     positives = locate(logits, targets, segments, exact_one=True)
     p = positives.index.numel()
@@ -69,16 +98,7 @@ def _alrp(
     given[by_place] = torch.arange(p, device=given.device)  # sorted -> input order
     errors = localization.double()[given]
     ahead = positives.negatives_ahead(logits, targets, delta)
-    rank = 1 + others(positives, None, delta) + ahead
-    error = ahead / rank
-    gate = ~(ahead <= EPS)
-    pull = torch.where(gate, (others(positives, errors, delta) + ahead) / rank, 0.0)
-    push = torch.where(gate, pull / ahead, 0.0)
-    below = (1 / rank).nan_to_num().cumsum(0)  # a NaN stays in its segment
-    before = torch.nn.functional.pad(below, (1, 0))[positives.starts[:-1]]
-    share = torch.where(rank.isnan(), rank, below - before[positives.segment])
-    if positives.broken:
-        error, rank = torch.full_like(error, torch.nan), torch.full_like(rank, torch.nan)
+    error, pull, push, rank, share = _facts(positives, ahead, errors, delta)
     state = pack(positives, pull=pull, push=push)
     nothing = logits.new_tensor(torch.nan if positives.broken else 0.0)
     return (
@@ -151,6 +171,7 @@ def alrp(
     delta: float = 1.0,
     segments: Int[Tensor, "*shape"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> ALRP:
     """Return the two parts of the average localisation-recall-precision error, and the ranks.
 
@@ -177,6 +198,8 @@ def alrp(
         segments: integer ids in the shape of ``logits``; each id is ranked on its own.
         reduction: "mean" over all positives, "sum", or "none": ``classification`` at the logits in
             their shape, and ``localization`` by positive.
+        group: the workers whose logits are ranked together, as in
+            :func:`~rankgrad.functional.rank_sort`.
 
     Raises:
         TypeError: ``logits`` or ``localization`` is not floating point, ``segments`` not integer.
@@ -201,11 +224,29 @@ def alrp(
     x, t, ids = flat_inputs(logits, targets, segments)
     check_same_device("localization", localization, "logits", logits)
     errors = localization.to(x.dtype)
-    error, _, rank, share, _ = _alrp(x, t, errors.detach(), ids, delta, reduction == "none")
-    count = torch.full((), max(localization.shape[0], 1), dtype=x.dtype, device=x.device)
+    dense = reduction == "none"
+    if (workers := members(group)) is None:
+        error, _, rank, share, _ = _alrp(x, t, errors.detach(), ids, delta, dense)
+        count = torch.full((), max(localization.shape[0], 1), dtype=x.dtype, device=x.device)
+    else:
+        everyone = Everyone(x, t, ids, workers, True, errors.detach())
+        ahead = everyone.negatives_ahead(x, t, delta)
+        assert everyone.extra is not None
+        facts = _facts(everyone.positives, ahead, everyone.extra, delta)
+        (error,), count = world_errors(
+            x,
+            t,
+            everyone,
+            facts[:1],
+            delta,
+            dense,
+            lambda c: (c[0] * facts.pull, c[0] * facts.push),
+        )  # fmt: skip
+        count = count.clamp(min=1)
+        rank, share = (everyone.mine(f).to(x.dtype) for f in (facts.rank, facts.share))
     located = errors * share
     if reduction != "none":
-        located = located.sum()
+        located = all_sum(located.sum(), group)
     if reduction == "mean":
         located = located / count
     return ALRP(reduced(error, count, reduction, logits), located.to(localization.dtype), rank)
@@ -221,6 +262,7 @@ class ALRPLoss(nn.Module):
         localization_weight: factor of the localisation part; the paper balances it by epoch, see
             :class:`EpochBalance`.
         reduction: "mean" or "sum".
+        group: the workers whose logits are ranked together.
 
     >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
     >>> loss = ALRPLoss()(logits, torch.tensor([0, 1, 1, 0]), torch.tensor([0.2, 0.4]))
@@ -231,13 +273,18 @@ class ALRPLoss(nn.Module):
     parts: dict[str, Tensor]
 
     def __init__(
-        self, delta: float = 1.0, localization_weight: float = 1.0, reduction: str = "mean"
+        self,
+        delta: float = 1.0,
+        localization_weight: float = 1.0,
+        reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
         self.localization_weight = check_finite_number("localization_weight", localization_weight)
         check_choice("reduction", reduction, ("mean", "sum"))
         self.reduction = reduction
+        self.group = group
         self.parts = {}
 
     def extra_repr(self) -> str:
@@ -261,6 +308,7 @@ class ALRPLoss(nn.Module):
             delta=self.delta,
             segments=segments,
             reduction=self.reduction,
+            group=self.group,
         )
         self.parts = {
             "classification": parts.classification.detach(),

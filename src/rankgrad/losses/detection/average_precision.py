@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rankgrad.checks import check_choice, check_positive
+from rankgrad.distributed import Group, members
 from rankgrad.losses.detection._positives import (
     Positives,
     comparison,
@@ -17,6 +18,7 @@ from rankgrad.losses.detection._positives import (
 )
 from rankgrad.losses.detection._state import fake_state, pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
+from rankgrad.losses.detection._world import Everyone, world_errors
 from rankgrad.operators import operator
 
 __all__ = ["APLoss", "ap_loss"]
@@ -34,13 +36,8 @@ def _running_best(precision: Tensor, segment: Tensor) -> Tensor:
     return (precision.nan_to_num() + 2.0 * segment).cummax(0).values - 2.0 * segment
 
 
-@operator("ap")
-def _ap(
-    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the error (summed, or at the logits), the number of positives and the state."""
-    positives = locate(logits, targets, segments, exact_one=True)
-    ahead = positives.negatives_ahead(logits, targets, delta)
+def _errors(positives: Positives, ahead: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+    """Return the error of every positive, which is also its pull, and its push."""
     true = 1 + others(positives, None, delta)
     rank = true + ahead
     precision = true / rank
@@ -50,7 +47,17 @@ def _ap(
     error = 1 - best
     if positives.broken:
         error = torch.full_like(error, torch.nan)
-    push = torch.where(best > precision, error / ahead, 1 / rank)
+    return error, torch.where(best > precision, error / ahead, 1 / rank)
+
+
+@operator("ap")
+def _ap(
+    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the error (summed, or at the logits), the number of positives and the state."""
+    positives = locate(logits, targets, segments, exact_one=True)
+    ahead = positives.negatives_ahead(logits, targets, delta)
+    error, push = _errors(positives, ahead, delta)
     state = pack(positives, pull=error, push=push)
     count = torch.tensor(error.numel(), dtype=logits.dtype, device=logits.device)
     if dense:
@@ -122,6 +129,7 @@ def ap_loss(
     delta: float = 1.0,
     segments: Int[Tensor, "*shape"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Tensor:
     """Return one minus the interpolated average precision, with its error-driven gradient.
 
@@ -141,6 +149,8 @@ def ap_loss(
         segments: integer ids in the shape of ``logits``; each id is ranked on its own.
         reduction: "mean" over all positives, "sum", or "none" for the errors at their logits in
             the shape of ``logits``, 0 elsewhere.
+        group: the workers whose logits are ranked together, as in
+            :func:`~rankgrad.functional.rank_sort`.
 
     Returns:
         The loss in the dtype of ``logits``; 0 with zero gradient without positives. A NaN among the
@@ -161,7 +171,16 @@ def ap_loss(
     delta = check_positive("delta", delta, zero_allowed=True)
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     x, t, ids = flat_inputs(logits, targets, segments)
-    error, count, _ = _ap(x, t, ids, delta, reduction == "none")
+    dense = reduction == "none"
+    if (workers := members(group)) is None:
+        error, count, _ = _ap(x, t, ids, delta, dense)
+    else:
+        everyone = Everyone(x, t, ids, workers, True, None)
+        ahead = everyone.negatives_ahead(x, t, delta)
+        errors, push = _errors(everyone.positives, ahead, delta)
+        (error,), count = world_errors(
+            x, t, everyone, [errors], delta, dense, lambda c: (c[0] * errors, c[0] * push)
+        )
     return reduced(error, count, reduction, logits)
 
 
@@ -171,16 +190,18 @@ class APLoss(nn.Module):
     Args:
         delta: half width of the ramp.
         reduction: "mean", "sum" or "none".
+        group: the workers whose logits are ranked together.
 
     >>> APLoss()(torch.tensor([2.0, -1.0]), torch.tensor([1, 0]))
     tensor(0.)
     """
 
-    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+    def __init__(self, delta: float = 1.0, reduction: str = "mean", group: Group = None) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
         check_choice("reduction", reduction, ("mean", "sum", "none"))
         self.reduction = reduction
+        self.group = group
 
     def extra_repr(self) -> str:
         return f"delta={self.delta}, reduction={self.reduction!r}"
@@ -193,5 +214,10 @@ class APLoss(nn.Module):
     ) -> Tensor:
         """Return the loss; arguments as in :func:`ap_loss`."""
         return ap_loss(
-            logits, targets, delta=self.delta, segments=segments, reduction=self.reduction
+            logits,
+            targets,
+            delta=self.delta,
+            segments=segments,
+            reduction=self.reduction,
+            group=self.group,
         )

@@ -1,11 +1,15 @@
 """Rank & Sort loss: positives above negatives, and positives in the order of their quality."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rankgrad import kernels
 from rankgrad.checks import check_choice, check_positive
+from rankgrad.distributed import Group, members
 from rankgrad.losses.detection._positives import (
     EPS,
     Positives,
@@ -18,6 +22,7 @@ from rankgrad.losses.detection._positives import (
 )
 from rankgrad.losses.detection._state import fake_state, pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
+from rankgrad.losses.detection._world import Everyone, world_errors
 from rankgrad.operators import operator
 
 __all__ = ["RankSortLoss", "rank_sort"]
@@ -74,16 +79,59 @@ def _finite(scores: Tensor, delta: float) -> Tensor:
     return torch.where(finite | scores.isnan(), scores, largest * scores.sign())
 
 
-def _sorting_error(
-    positives: Positives, among: Tensor, quality: Tensor, delta: float
-) -> tuple[Tensor, Tensor]:
-    """Return the sorting error of every positive, and the positives of lower target ahead of it."""
+def _check_quality(quality: Tensor) -> None:
+    if quality.numel() and quality.amax() > 1.001:
+        raise ValueError(
+            f"targets must be at most 1 (the IoU of positives, 0 for negatives), "
+            f"got {quality.amax().item():.6g}"
+        )
+
+
+def _errors(
+    positives: Positives, quality: Tensor, ahead: Tensor, delta: float
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return both errors of every positive, and what backward needs of each."""
+    among = positives.sum_over_positives(None, delta)
     loss = 1 - quality
     now = positives.sum_over_positives(loss, delta) / among
     better, better_loss = _ByQuality(positives, quality).sums(
         torch.stack((torch.ones_like(loss), loss)), delta, strictly=False, behind=False
     )
-    return now - better_loss / better, among - better
+    sorting, missorted = now - better_loss / better, among - better
+    rank = ahead + among
+    ranking = ahead / rank
+    if positives.broken:
+        ranking, sorting = torch.full_like(rank, torch.nan), torch.full_like(rank, torch.nan)
+    gate = ~(ahead <= EPS)
+    return (
+        ranking,
+        sorting,
+        {
+            "pull": torch.where(gate, ranking, 0.0),
+            "push": torch.where(gate, 1 / rank, 0.0),
+            "sorting": sorting,
+            "missorted": missorted,
+        },
+    )
+
+
+def _pulls(
+    positives: Positives,
+    quality: Tensor,
+    facts: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    delta: float,
+) -> tuple[Tensor, Tensor]:
+    """Return by how much each positive is pulled up, and how hard it pushes negatives down."""
+    pull, push, sorting, missorted = facts
+    if sorting.numel() == 0:
+        return pull, push
+    # A positive hands its sorting error to those of lower quality that are ahead of it.
+    gate = ~(missorted <= EPS)
+    mass = torch.where(gate, cotangents[1] * sorting, 0.0)
+    share = torch.where(gate, mass / missorted, 0.0)
+    taken = _ByQuality(positives, quality).sums(share[None], delta, strictly=True, behind=True)[0]
+    return cotangents[0] * pull + (mass - taken), cotangents[0] * push
 
 
 @operator("rank_sort")
@@ -93,26 +141,10 @@ def _rank_sort(
     """Return both errors (summed, or at their logits), the number of positives and the state."""
     positives = locate(logits, targets, segments, exact_one=False)
     quality = targets[positives.index].double()
-    if quality.numel() and quality.amax() > 1.001:
-        raise ValueError(
-            f"targets must be at most 1 (the IoU of positives, 0 for negatives), "
-            f"got {quality.amax().item():.6g}"
-        )
-    among = positives.sum_over_positives(None, delta)
-    sorting, missorted = _sorting_error(positives, among, quality, delta)
+    _check_quality(quality)
     ahead = positives.negatives_ahead(logits, targets, delta)
-    rank = ahead + among
-    ranking = ahead / rank
-    if positives.broken:
-        ranking, sorting = torch.full_like(rank, torch.nan), torch.full_like(rank, torch.nan)
-    gate = ~(ahead <= EPS)
-    state = pack(
-        positives,
-        pull=torch.where(gate, ranking, 0.0),
-        push=torch.where(gate, 1 / rank, 0.0),
-        sorting=sorting,
-        missorted=missorted,
-    )
+    ranking, sorting, facts = _errors(positives, quality, ahead, delta)
+    state = pack(positives, **facts)
     count = torch.tensor(quality.numel(), dtype=logits.dtype, device=logits.device)
     if dense:
         at = positives.index
@@ -151,19 +183,11 @@ def _rank_sort_backward(
     state: Tensor,
     delta: float,
 ) -> Tensor:
-    positives, (pull, push, sorting, missorted) = unpack(state, logits, segments)
-    ranking_weight = per_positive(grad_ranking, positives.index)
-    out = gradient(logits, targets, positives, delta, ranking_weight * pull, ranking_weight * push)
-    if sorting.numel() == 0:
-        return out
+    positives, facts = unpack(state, logits, segments)
     quality = targets[positives.index].double()
-    # A positive hands its sorting error to those of lower quality that are ahead of it.
-    gate = ~(missorted <= EPS)
-    mass = torch.where(gate, per_positive(grad_sorting, positives.index) * sorting, 0.0)
-    share = torch.where(gate, mass / missorted, 0.0)
-    taken = _ByQuality(positives, quality).sums(share[None], delta, strictly=True, behind=True)[0]
-    out[positives.index] += (taken - mass).to(out.dtype)
-    return out
+    cotangents = [per_positive(g, positives.index) for g in (grad_ranking, grad_sorting)]
+    pull, push = _pulls(positives, quality, facts, cotangents, delta)
+    return gradient(logits, targets, positives, delta, pull, push)
 
 
 @_rank_sort_backward.register_fake
@@ -204,6 +228,7 @@ def rank_sort(
     delta: float = 0.5,
     segments: Int[Tensor, "*shape"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the ranking error and the sorting error, each with a gradient of its own.
 
@@ -228,6 +253,10 @@ def rank_sort(
             its own.
         reduction: "mean" over all positives, "sum", or "none" for the errors at their logits in
             the shape of ``logits``, 0 elsewhere.
+        group: the workers whose logits are ranked together: None for this process alone, "world",
+            or a process group. The errors are then those of all workers, on each of them; what is
+            communicated grows with the positives. Not for ``vmap``; breaks the graph under
+            ``torch.compile``.
 
     Returns:
         The two errors in the dtype of ``logits`` (float16 and bfloat16 are computed in float32).
@@ -250,7 +279,18 @@ def rank_sort(
     delta = check_positive("delta", delta, zero_allowed=True)
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     x, t, ids = flat_inputs(logits, targets, segments)
-    ranking, sorting, count, _ = _rank_sort(x, t, ids, delta, reduction == "none")
+    dense = reduction == "none"
+    if (workers := members(group)) is None:
+        ranking, sorting, count, _ = _rank_sort(x, t, ids, delta, dense)
+    else:
+        everyone = Everyone(x, t, ids, workers, False, None)
+        _check_quality(everyone.targets)
+        ahead = everyone.negatives_ahead(x, t, delta)
+        *errors, facts = _errors(everyone.positives, everyone.targets, ahead, delta)
+        pulls = partial(_pulls, everyone.positives, everyone.targets, tuple(facts.values()))
+        (ranking, sorting), count = world_errors(
+            x, t, everyone, errors, delta, dense, partial(pulls, delta=delta)
+        )
     return reduced(ranking, count, reduction, logits), reduced(sorting, count, reduction, logits)
 
 
@@ -262,6 +302,7 @@ class RankSortLoss(nn.Module):
     Args:
         delta: half width of the ramp.
         reduction: "mean", "sum" or "none".
+        group: the workers whose logits are ranked together.
 
     >>> loss_fn = RankSortLoss()
     >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
@@ -273,11 +314,12 @@ class RankSortLoss(nn.Module):
 
     parts: dict[str, Tensor]
 
-    def __init__(self, delta: float = 0.5, reduction: str = "mean") -> None:
+    def __init__(self, delta: float = 0.5, reduction: str = "mean", group: Group = None) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
         check_choice("reduction", reduction, ("mean", "sum", "none"))
         self.reduction = reduction
+        self.group = group
         self.parts = {}
 
     def extra_repr(self) -> str:
@@ -291,7 +333,12 @@ class RankSortLoss(nn.Module):
     ) -> Tensor:
         """Return the sum of both errors; arguments as in :func:`rank_sort`."""
         ranking, sorting = rank_sort(
-            logits, targets, delta=self.delta, segments=segments, reduction=self.reduction
+            logits,
+            targets,
+            delta=self.delta,
+            segments=segments,
+            reduction=self.reduction,
+            group=self.group,
         )
         self.parts = {"ranking": ranking.detach(), "sorting": sorting.detach()}
         return ranking + sorting

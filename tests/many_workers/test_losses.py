@@ -1,16 +1,12 @@
 """Losses over many workers equal those of one process with the whole batch."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
+from many_workers.launch import finish, start
 from many_workers.scenarios import SCENARIOS, batch_of, outcome, shards
 
-pytest.importorskip("torch.distributed")
 WORLD = 4
 
 Found = list[dict[tuple[str, int], dict[str, Tensor]]]
@@ -20,17 +16,7 @@ Found = list[dict[tuple[str, int], dict[str, Tensor]]]
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What each of four gloo workers found, alone, in twos, threes and together."""
     folder = tmp_path_factory.mktemp("workers")
-    script = Path(__file__).parent / "worker.py"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(WORLD), str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(WORLD)
-    ]
-    complaints = [worker.communicate(timeout=240)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * WORLD, "\n".join(complaints)
+    finish(start("worker.py", WORLD, folder))
     return [torch.load(folder / f"found-{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 

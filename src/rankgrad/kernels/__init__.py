@@ -10,8 +10,9 @@ numba      :mod:`.cpu`             numba; CPU tensors
 triton     :mod:`.cuda`            triton; CUDA tensors (CPU ones when interpreted)
 ========== ======================= ===============================================
 
-The fastest live backend that implements an operation serves it. ``RANKGRAD_BACKEND`` in the
-environment, or :func:`use_backend`, forces one.
+The fastest live backend that implements an operation serves it, and what it lacks comes from the
+reference, on the device of the tensors. ``RANKGRAD_BACKEND`` in the environment, or
+:func:`use_backend`, forces one.
 """
 
 import os
@@ -52,6 +53,10 @@ def _why_not(name: str) -> str | None:
             return "triton is not installed"
         if not torch.cuda.is_available() and not _interpreted():
             return "no CUDA device (TRITON_INTERPRET=1 runs it on the CPU, slowly)"
+        try:
+            import_module("triton")
+        except Exception as error:  # a build for another machine, a missing library, ...
+            return f"triton cannot be imported: {error}"
     return None
 
 
@@ -63,10 +68,16 @@ def _module(name: str) -> ModuleType:
 def backends() -> dict[str, str]:
     """Return, for each backend, "available" or why it is not.
 
+    For triton also which operations it lacks: the reference serves them, on the same device.
+
     >>> backends()["reference"]
     'available'
     """
-    return {name: _why_not(name) or "available" for name in _MODULES}
+    found = {name: _why_not(name) or "available" for name in _MODULES}
+    if found["triton"] == "available":
+        lacks = set(_module("reference").__all__) - set(_module("triton").__all__)
+        found["triton"] += f"; the reference serves {', '.join(sorted(lacks))}"
+    return found
 
 
 def _checked(name: str, source: str) -> str:

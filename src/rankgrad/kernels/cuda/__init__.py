@@ -1,12 +1,19 @@
 """GPU kernels, compiled by triton on first use; on the CPU they run under its interpreter.
 
-What is missing here the reference serves as well on a GPU: sorting and ranking are ``torch.sort``.
+What is missing here the reference serves on the GPU: sorting and ranking are ``torch.sort``.
 """
 
 from rankgrad.kernels.cuda.ahead import negatives_ahead
 from rankgrad.kernels.cuda.dominance import dominance
 from rankgrad.kernels.cuda.pairwise import pairwise
 from rankgrad.kernels.cuda.positives import find_positives
+from rankgrad.kernels.cuda.projection import (
+    project_rank,
+    project_rank_vjp,
+    project_sort,
+    project_sort_vjp,
+)
+from rankgrad.kernels.cuda.ranksim import ranksim_rows
 from rankgrad.kernels.cuda.spread import spread_to_negatives
 
 __all__ = [
@@ -14,5 +21,10 @@ __all__ = [
     "find_positives",
     "negatives_ahead",
     "pairwise",
+    "project_rank",
+    "project_rank_vjp",
+    "project_sort",
+    "project_sort_vjp",
+    "ranksim_rows",
     "spread_to_negatives",
 ]

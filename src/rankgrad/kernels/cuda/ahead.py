@@ -9,8 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rankgrad.kernels.cuda.cells import cell_edge, cell_width, second_cell, within_cell
 from rankgrad.kernels.cuda.gaps import excess, gaps
-from rankgrad.kernels.cuda.knots import knots_of, ramp_of, segment_of
+from rankgrad.kernels.cuda.knots import knots_of, segment_of
 from rankgrad.kernels.cuda.launch import ceil_div, launch, search_steps
 from rankgrad.kernels.cuda.running import between, running
 
@@ -41,7 +42,9 @@ def _count(
 
 
 @triton.jit(do_not_specialize=["knots", "copies"])
-def _combine(counters, at, rows, knots, copies, unit, RAMP: tl.constexpr, BLOCK: tl.constexpr):
+def _combine(
+    counters, at, half_width, rows, knots, copies, unit, RAMP: tl.constexpr, BLOCK: tl.constexpr
+):
     """Write number, excess and lever of each gap, the sums over the copies of its counters."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < knots
@@ -56,14 +59,14 @@ def _combine(counters, at, rows, knots, copies, unit, RAMP: tl.constexpr, BLOCK:
     if RAMP:
         tl.store(rows + knots + i, units.to(tl.float64) / unit, mask=live)
         x = tl.load(at + i, mask=live, other=0.0)
-        lever = tl.where(number == 0, 0.0, number.to(tl.float64) * x)
+        lever = number.to(tl.float64) * within_cell(x, cell_width(2.0 * tl.load(half_width)))
         tl.store(rows + 2 * knots + i, lever, mask=live)
 
 
-@triton.jit(do_not_specialize=["p", "segments", "segment_steps", "knots", "per_positive"])
+@triton.jit(do_not_specialize=["p", "segments", "segment_steps", "knots", "per_positive", "steps"])
 def _read(
-    scores, starts, half_width, enters, leaves, total, rest, broken, out,
-    p, segments, segment_steps, knots, per_positive, RAMP: tl.constexpr, BLOCK: tl.constexpr,
+    scores, starts, half_width, at, enters, leaves, total, rest, broken, out,
+    p, segments, segment_steps, knots, per_positive, steps, RAMP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < p
@@ -73,15 +76,20 @@ def _read(
     leave = tl.load(leaves + i, mask=live, other=0)
     ahead = between(total, rest, leave, stop, live)
     if RAMP:
+        # The sum of x - s over the gaps of the ramp: x above the knot, the knot above the edge of
+        # its cell, and the edge above s.
         width = 2.0 * tl.load(half_width)
         enter = tl.load(enters + i, mask=live, other=0)
-        first, _, flat = ramp_of(s, 0.5 * width)
-        inside = between(total, rest, enter, leave, live)
         step = knots + 1
+        inside = between(total, rest, enter, leave, live)
         units = between(total + step, rest + step, enter, leave, live)
         lever = between(total + 2 * step, rest + 2 * step, enter, leave, live)
-        rise = units + (lever - inside * first) / width
-        ahead += tl.where(flat, 0.5 * inside, rise)
+        cell = cell_width(width)
+        edge = cell_edge(tl.load(at + enter, mask=live, other=0.0), cell)
+        turn = second_cell(at, enter, tl.where(live, leave, enter), edge, cell, steps)
+        lever += inside * (edge - s) + between(total, rest, turn, leave, live) * cell
+        infinite = tl.abs(s) == float("inf")  # only ever tied
+        ahead += 0.5 * inside + tl.where(infinite, 0.0, units + lever / width)
     lost = (tl.load(broken + group, mask=live, other=0) > 0) | (s != s)
     tl.store(out + i, tl.where(lost, float("nan"), ahead), mask=live)
 
@@ -96,7 +104,7 @@ def negatives_ahead(
 ) -> Tensor:
     """Return, for every positive, the negatives ahead of it: ``sum_j H(x_j - s_i)``.
 
-    Arguments as in :func:`rankgrad.kernels.cpu.detection.negatives_ahead`. The place of a negative
+    Arguments as in :func:`rankgrad.kernels.cpu.ahead.negatives_ahead`. The place of a negative
     within a ramp is rounded to ``2**-b`` of its width, ``b = min(50, 62 - log2 n)``. Nothing here
     makes the host wait.
     """
@@ -136,6 +144,7 @@ def negatives_ahead(
         ceil_div(k, _BLOCK),
         counters,
         knots.at,
+        knots.delta,
         rows,
         k,
         copies,
@@ -151,6 +160,7 @@ def negatives_ahead(
         scores,
         starts,
         knots.delta,
+        knots.at,
         knots.enters,
         knots.leaves,
         total,
@@ -162,6 +172,7 @@ def negatives_ahead(
         search_steps(segments),
         k,
         knots.per_positive,
+        search_steps(k),
         RAMP=ramp,
         BLOCK=_BLOCK,
     )

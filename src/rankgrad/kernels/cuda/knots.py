@@ -92,21 +92,21 @@ def _knots(
         group = segment_of(i, starts, segments, segment_steps)
         begin = tl.load(starts + group, mask=live, other=0)
         end = tl.load(starts + group + 1, mask=live, other=0)
-        enter, leave, _ = ramp_of(s, delta)
+        enter, leave, flat = ramp_of(s, delta)
         low, high = begin, end
-        for _ in range(steps):
+        for step in range(steps):
             looks = low < high
             middle = (low + high) // 2
-            _, other, _ = ramp_of(tl.load(scores + middle, mask=looks, other=0.0), delta)
+            unused, other, flat = ramp_of(tl.load(scores + middle, mask=looks, other=0.0), delta)
             less = (other < enter) | ((enter != enter) & (other == other))
             high = tl.where(looks & (less == 0), middle, high)
             low = tl.where(looks & less, middle + 1, low)
         first = i + low
         low, high = begin, end
-        for _ in range(steps):
+        for step in range(steps):
             looks = low < high
             middle = (low + high) // 2
-            other, _, _ = ramp_of(tl.load(scores + middle, mask=looks, other=0.0), delta)
+            other, unused, flat = ramp_of(tl.load(scores + middle, mask=looks, other=0.0), delta)
             less = (other <= leave) | (leave != leave)
             high = tl.where(looks & (less == 0), middle, high)
             low = tl.where(looks & less, middle + 1, low)
@@ -132,7 +132,7 @@ def knots_of(scores: Tensor, starts: Tensor, delta: float, dtype: torch.dtype) -
         starts.new_empty(p),
         starts.new_empty(p),
         per_positive,
-        scalar(delta, scores),
+        scalar(min(max(delta, 1e-300), 4e307), scores),
     )
     launch(
         _knots,

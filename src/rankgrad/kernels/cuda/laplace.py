@@ -14,7 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from rankgrad.kernels.cuda.launch import ceil_div, launch, scalar, search_steps
-from rankgrad.kernels.cuda.running import between, running
+from rankgrad.kernels.cuda.ramp import weigh
+from rankgrad.kernels.cuda.running import any_between, between
 from rankgrad.kernels.cuda.search import first_beyond, query
 from rankgrad.kernels.cuda.sorted_lists import SortedLists
 
@@ -134,9 +135,7 @@ def _laplace_sums(
         whole = between(weight, weight_rest, first, place, live)
     else:
         whole = between(weight, weight_rest, place, last, live)
-    if spoilt is not None:
-        a = tl.load(spoilt + first, mask=live, other=0)
-        broken = broken | (tl.load(spoilt + last, mask=live, other=0) > a)
+    broken = broken | any_between(spoilt, first, last, live)
     if MIRRORED:
         out = whole + (far - near)
     else:
@@ -150,7 +149,7 @@ def _laplace_sums(
 def laplace_sums(lists: SortedLists, temperature: float, mirrored: bool) -> tuple[Tensor, Tensor]:
     """Return ``sum_j w_j H(k_j - q_i)`` and ``sum_j w_j H'(k_j - q_i)``."""
     rate = scalar(1.0 / temperature, lists.q)
-    weight, weight_rest = (None, None) if lists.w is None else running(lists.w)
+    sums = weigh(lists, None)
     below, above = (_decaying(lists.k, lists.w, lists.ids, rate, down) for down in (False, True))
     value, slope = torch.empty_like(lists.q), torch.empty_like(lists.q)
     total = lists.q.numel()
@@ -162,9 +161,8 @@ def laplace_sums(lists: SortedLists, temperature: float, mirrored: bool) -> tupl
         lists.k,
         lists.low,
         lists.high,
-        weight,
-        weight_rest,
-        lists.spoilt,
+        *sums["weight"],
+        sums["spoilt"][0],
         above,
         below,
         rate,

@@ -29,10 +29,11 @@ def scalar(value: float, like: Tensor) -> Tensor:
 def launch(kernel: Any, programs: int, first: Tensor, *rest: Any, **constants: Any) -> None:
     """Run ``programs`` copies of a kernel on the device of its first argument.
 
-    Triton launches on the current device, which need not be the one that holds the tensors. Fused
-    multiply-adds are asked for by name because Triton's default changes between versions.
+    Triton launches on the current device, which need not be the one that holds the tensors. Whether
+    a product and a sum may be rounded once is said here because Triton's default changes between
+    versions; with ``enable_fp_fusion=False`` they are rounded apart, except in ``tl.fma``.
     """
     if programs == 0:
         return
     with torch.cuda.device_of(first):
-        kernel[(programs,)](first, *rest, enable_fp_fusion=True, **constants)
+        kernel[(programs,)](first, *rest, **{"enable_fp_fusion": True} | constants)

@@ -6,35 +6,90 @@ import triton.language as tl
 from torch import Tensor
 
 from rankgrad.comparisons import Ramp, Step
+from rankgrad.kernels.cuda.cells import cell_edge, cell_width, second_cell, within_cell
 from rankgrad.kernels.cuda.launch import ceil_div, launch, scalar, search_steps
-from rankgrad.kernels.cuda.running import between, running
-from rankgrad.kernels.cuda.search import first_beyond, query
+from rankgrad.kernels.cuda.running import any_between, between, running
+from rankgrad.kernels.cuda.search import first_ahead, query
 from rankgrad.kernels.cuda.sorted_lists import SortedLists
 
-__all__ = ["ramp_sums"]
+__all__ = ["ramp_sums", "weigh"]
 
 _BLOCK = 256
 
 
+@triton.jit(do_not_specialize=["total"])
+def _terms(
+    keys, weights, half_width, lever, weight, spoilt, total, RAMP: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Write what is summed up: levers within their cell, weights, and which are no number."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = i < total
+    w = live.to(tl.float64)
+    if weights is not None:
+        w = tl.load(weights + i, mask=live, other=0.0).to(tl.float64)
+        odd = w - w != 0.0
+        w = tl.where(odd, 0.0, w)
+        tl.store(weight + i, w, mask=live)
+        tl.store(spoilt + i, odd.to(tl.float64), mask=live)
+    if RAMP:
+        x = tl.load(keys + i, mask=live, other=0.0).to(tl.float64)
+        cell = cell_width(2.0 * tl.load(half_width))
+        tl.store(lever + i, within_cell(x, cell) * w, mask=live)
+
+
+def weigh(
+    lists: SortedLists, half_width: Tensor | None
+) -> dict[str, tuple[Tensor | None, Tensor | None]]:
+    """Return running sums over the keys of "lever", "weight" and "spoilt", weights that are none.
+
+    Each is a pair of [rows, n + 1] as :func:`.running.running` returns it; a pair of None are
+    levers without a half width, and weights that are all one.
+    """
+    rows, n = lists.k.shape
+    levers = ["lever"] if half_width is not None else []
+    names = levers + (["weight", "spoilt"] if lists.w is not None else [])
+    sums: dict[str, tuple[Tensor | None, Tensor | None]] = dict.fromkeys(
+        ("lever", "weight", "spoilt"), (None, None)
+    )
+    if names:
+        terms = lists.k.new_empty((len(names), rows, n), dtype=torch.float64)
+        launch(
+            _terms,
+            ceil_div(rows * n, _BLOCK),
+            lists.k,
+            lists.w,
+            half_width,
+            *(terms[names.index(name)] if name in names else None for name in sums),
+            rows * n,
+            RAMP=half_width is not None,
+            BLOCK=_BLOCK,
+        )
+        total, rest = (x.view(len(names), rows, n + 1) for x in running(terms.flatten(0, 1)))
+        sums |= {name: (total[i], rest[i]) for i, name in enumerate(names)}
+    return sums
+
+
 @triton.jit(do_not_specialize=["n_q", "n_k", "total", "steps"])
 def _ramp_sums(
-    q, q_order, keys, low, high, weight, weight_rest, lever, lever_rest, spoilt, origin,
-    half_width, tie, value, slope, n_q, n_k, total, steps,
+    q, q_order, keys, low, high, weight, weight_rest, lever, lever_rest, spoilt, half_width,
+    tie, value, slope, n_q, n_k, total, steps,
     RAMP: tl.constexpr, MIRRORED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < total
     to, given, row, begin, end, broken = query(i, live, q, q_order, keys, low, high, n_q, n_k)
     x = given.to(tl.float64)
-    above, below, flat = x, x, live
     if RAMP:
         delta = tl.load(half_width)
-        # Without a number between x and the ends of its window only ties lie inside.
-        flat = (x + delta == x) | (x - delta == x)
-        above = tl.where(flat, x, x + delta)
-        below = tl.where(flat, x, x - delta)
-    lo = first_beyond(keys, begin, end, below, flat == 0, steps)
-    hi = first_beyond(keys, lo, end, above, flat, steps)
+    else:
+        delta = tl.zeros([BLOCK], tl.float64)
+    lo = first_ahead(keys, begin, end, x, -delta, steps, RAMP)
+    hi = first_ahead(keys, lo, end, x, delta, steps, not RAMP)
+    if RAMP:  # the window reaches into a second cell at ``turn``
+        cell = cell_width(2.0 * delta)
+        key = tl.load(keys + lo, mask=lo < hi, other=0.0).to(tl.float64)
+        edge = cell_edge(key, cell)
+        turn = second_cell(keys, lo, hi, edge, cell, steps) + row
     # Each row has one running sum more than keys.
     begin, end, lo, hi = begin + row, end + row, lo + row, hi + row
     if weight is None:
@@ -49,21 +104,22 @@ def _ramp_sums(
             whole = between(weight, weight_rest, begin, lo, live)
         else:
             whole = between(weight, weight_rest, hi, end, live)
-    if spoilt is not None:  # a weight that is no number
-        a = tl.load(spoilt + begin, mask=live, other=0)
-        broken = broken | (tl.load(spoilt + end, mask=live, other=0) > a)
+    broken = broken | any_between(spoilt, begin, end, live)
     out = whole + tl.load(tie) * inside
     steep = tl.zeros([BLOCK], tl.float64)
     if RAMP:
-        width = 2.0 * delta
-        centre = tl.load(origin + row, mask=live, other=0.0)
-        moment = between(lever, lever_rest, lo, hi, live)
-        rise = tl.where(flat, 0.0, (moment - inside * (x - centre)) / width)
+        if weight is None:
+            second = (hi - turn).to(tl.float64)
+        else:
+            second = between(weight, weight_rest, turn, hi, live)
+        rise = between(lever, lever_rest, lo, hi, live) + inside * (edge - x) + second * cell
+        # Infinities are only ever tied.
+        rise = tl.where(tl.abs(x) == float("inf"), 0.0, rise) / (2.0 * delta)
         if MIRRORED:
             out = out - rise
         else:
             out = out + rise
-        steep = tl.where(flat, 0.0, inside / width)
+        steep = inside / (2.0 * delta)
     out = tl.where(broken, float("nan"), out)
     steep = tl.where(broken, float("nan"), steep)
     tl.store(value + to, out.to(given.dtype), mask=live)
@@ -73,17 +129,8 @@ def _ramp_sums(
 def ramp_sums(lists: SortedLists, comparison: Step | Ramp, mirrored: bool) -> tuple[Tensor, Tensor]:
     """Return ``sum_j w_j H(k_j - q_i)`` and ``sum_j w_j H'(k_j - q_i)``."""
     ramp = isinstance(comparison, Ramp)
-    weight, weight_rest = (None, None) if lists.w is None else running(lists.w)
-    origin, lever, lever_rest = None, None, None
-    if ramp:
-        # About the mean of the keys, so that an offset common to all scores costs no digits.
-        exact = lists.k.double()
-        finite = exact.isfinite()
-        origin = torch.where(finite, exact, 0.0).sum(-1, keepdim=True)
-        origin = origin / finite.sum(-1, keepdim=True).clamp(min=1)
-        origin = torch.where(origin.isfinite(), origin, 0.0)
-        centred = torch.where(finite, exact - origin, 0.0)
-        lever, lever_rest = running(centred if lists.w is None else centred * lists.w)
+    half_width = scalar(min(max(comparison.scale, 1e-300), 4e307), lists.q) if ramp else None
+    sums = weigh(lists, half_width)
     value, slope = torch.empty_like(lists.q), torch.empty_like(lists.q)
     total = lists.q.numel()
     launch(
@@ -94,13 +141,10 @@ def ramp_sums(lists: SortedLists, comparison: Step | Ramp, mirrored: bool) -> tu
         lists.k,
         lists.low,
         lists.high,
-        weight,
-        weight_rest,
-        lever,
-        lever_rest,
-        lists.spoilt,
-        origin,
-        scalar(comparison.scale, lists.q) if ramp else None,
+        *sums["weight"],
+        *sums["lever"],
+        sums["spoilt"][0],
+        half_width,
         scalar(comparison.tie, lists.q),
         value,
         slope,

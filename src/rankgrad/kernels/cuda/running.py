@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rankgrad.kernels.cuda.launch import ceil_div, launch
 
-__all__ = ["between", "plus", "running"]
+__all__ = ["any_between", "between", "plus", "running"]
 
 _STEPS = 16  # elements to a lane
 _BLOCK = 128  # lanes to a program
@@ -34,6 +34,16 @@ def between(total, rest, a, b, live):
     high = tl.load(total + b, mask=live, other=0.0) - tl.load(total + a, mask=live, other=0.0)
     low = tl.load(rest + b, mask=live, other=0.0) - tl.load(rest + a, mask=live, other=0.0)
     return high + low
+
+
+@triton.jit
+def any_between(total, a, b, live):
+    """Return whether any of the elements ``a .. b`` is 1, from running sums of 0 and 1 or None."""
+    if total is None:
+        found = live & (a != a)
+    else:
+        found = tl.load(total + b, mask=live, other=0.0) > tl.load(total + a, mask=live, other=0.0)
+    return found
 
 
 @triton.jit(do_not_specialize=["n", "chunks", "lanes"])

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-__all__ = ["first_beyond", "query"]
+__all__ = ["first_ahead", "first_beyond", "query"]
 
 
 @triton.jit
@@ -13,12 +13,33 @@ def first_beyond(keys, begin, end, x, through, steps):
     Where ``through`` is set, keys equal to ``x`` are passed. The keys ascend, NaN last; ``steps``
     is what :func:`.launch.search_steps` says for the longest range.
     """
-    for _ in range(steps):
-        open_ = begin < end
+    for step in range(steps):
+        looks = begin < end
         middle = (begin + end) // 2
-        key = tl.load(keys + middle, mask=open_, other=0.0)
-        passed = open_ & ((key < x) | (through & (key == x)))
-        end = tl.where(open_ & (passed == 0), middle, end)
+        key = tl.load(keys + middle, mask=looks, other=0.0)
+        passed = looks & ((key < x) | (through & (key == x)))
+        end = tl.where(looks & (passed == 0), middle, end)
+        begin = tl.where(passed, middle + 1, begin)
+    return begin
+
+
+@triton.jit
+def first_ahead(keys, begin, end, x, reach, steps, PASS_EQUAL: tl.constexpr):
+    """Return the first place whose key is ahead of ``x`` by ``reach`` or more.
+
+    With ``PASS_EQUAL``, by more than ``reach``. It looks at differences, because ``x + reach``
+    rounds to ``x`` where scores are huge; equal infinities differ by 0.
+    """
+    for step in range(steps):
+        looks = begin < end
+        middle = (begin + end) // 2
+        key = tl.load(keys + middle, mask=looks, other=0.0).to(tl.float64)
+        gap = tl.where(key == x, 0.0, key - x)
+        if PASS_EQUAL:
+            passed = looks & (gap <= reach)
+        else:
+            passed = looks & (gap < reach)
+        end = tl.where(looks & (passed == 0), middle, end)
         begin = tl.where(passed, middle + 1, begin)
     return begin
 

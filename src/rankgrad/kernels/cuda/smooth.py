@@ -18,6 +18,8 @@ from torch import Tensor
 from rankgrad.comparisons import Comparison
 from rankgrad.kernels.cuda.functions import distribution
 from rankgrad.kernels.cuda.launch import ceil_div, launch, scalar
+from rankgrad.kernels.cuda.ramp import weigh
+from rankgrad.kernels.cuda.running import any_between
 from rankgrad.kernels.cuda.search import query
 from rankgrad.kernels.cuda.sorted_lists import SortedLists
 
@@ -54,7 +56,7 @@ def _direct(x, key, sign, KIND: tl.constexpr):
 
 @triton.jit(do_not_specialize=["n_q", "n_k", "tiles", "shares", "total"])
 def _smooth_sums(
-    q, q_order, keys, weights, low, high, spoilt, rate, value, slope,
+    q, q_order, keys, weights, spoilt, low, high, rate, value, slope,
     n_q, n_k, tiles, shares, total,
     KIND: tl.constexpr, REACH: tl.constexpr, MIRRORED: tl.constexpr, SEGMENTED: tl.constexpr,
     WANT_VALUE: tl.constexpr, WANT_SLOPE: tl.constexpr,
@@ -67,9 +69,7 @@ def _smooth_sums(
     live = in_row < n_q
     i = (tile // tiles) * n_q + in_row
     to, x, row, begin, end, broken = query(i, live, q, q_order, keys, low, high, n_q, n_k)
-    if spoilt is not None:  # a weight that is no number; each row has one count more than keys
-        a = tl.load(spoilt + begin + row, mask=live, other=0)
-        broken = broken | (tl.load(spoilt + end + row, mask=live, other=0) > a)
+    broken = broken | any_between(spoilt, begin + row, end + row, live)
     rate_64 = tl.load(rate)
     speed = rate_64.to(x.dtype)
     x_low = tl.min(tl.where(live, x, float("inf")), axis=0)
@@ -167,9 +167,9 @@ def smooth_sums(
         lists.q_order,
         lists.k,
         lists.w,
+        weigh(lists, None)["spoilt"][0],
         lists.low,
         lists.high,
-        lists.spoilt,
         scalar(1.0 / comparison.scale, lists.q),
         value,
         slope,

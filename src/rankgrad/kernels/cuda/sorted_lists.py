@@ -16,11 +16,10 @@ class SortedLists:
         q: [rows, n_q] the queries as they came.
         q_order: [rows, n_q] the places of the queries in ascending order.
         k: [rows, n_k] the keys in ascending order.
-        w: [rows, n_k] their weights, None for ones; weights that are no number are 0.
+        w: [rows, n_k] their weights, None for ones.
         ids: [rows, n_k] the segments of the keys, ascending; None if every pair counts.
         low, high: [rows, n_q] where the keys of the segment of each query start and end, for the
             queries in ascending order; None likewise.
-        spoilt: [rows, n_k + 1] how many weights so far are no number; None if ``w`` is.
     """
 
     q: Tensor
@@ -30,7 +29,6 @@ class SortedLists:
     ids: Tensor | None
     low: Tensor | None
     high: Tensor | None
-    spoilt: Tensor | None
 
 
 def sorted_lists(
@@ -43,23 +41,17 @@ def sorted_lists(
     k_order: Tensor,
 ) -> SortedLists:
     """Bring the arguments of ``pairwise`` into order. Nothing here makes the host wait."""
-    ids, low, high, spoilt = None, None, None, None
+    ids, low, high = None, None, None
     if q_segments is not None and k_segments is not None:
         ids, wanted = k_segments.gather(-1, k_order), q_segments.gather(-1, q_order)
         low = torch.searchsorted(ids, wanted)
         high = torch.searchsorted(ids, wanted, right=True)
-    if w is not None:
-        w = w.detach().gather(-1, k_order)
-        good = w.isfinite()
-        w = torch.where(good, w, 0.0)
-        spoilt = torch.nn.functional.pad((~good).cumsum(-1), (1, 0))
     return SortedLists(
         q.detach().contiguous(),
         q_order.contiguous(),
         k.detach().gather(-1, k_order),
-        w,
+        None if w is None else w.detach().gather(-1, k_order),
         ids,
         low,
         high,
-        spoilt,
     )

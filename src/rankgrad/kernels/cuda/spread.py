@@ -5,78 +5,81 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rankgrad.kernels.cuda.cells import cell_edge, cell_width, second_cell, within_cell
 from rankgrad.kernels.cuda.gaps import excess, gaps
-from rankgrad.kernels.cuda.knots import knots_of, ramp_of, segment_of
+from rankgrad.kernels.cuda.knots import knots_of, segment_of
 from rankgrad.kernels.cuda.launch import ceil_div, launch, search_steps
 from rankgrad.kernels.cuda.running import between, running
 
 __all__ = ["spread_to_negatives"]
 
 _LOGITS = 1024  # to a program
-_BLOCK = 128  # knots or positives to a program
-_ROWS = 5  # whole, open, spoilt, slope, lever
+_BLOCK = 128  # positives to a program
 
 
-@triton.jit(do_not_specialize=["p", "knots"])
-def _mark(
-    scores, coef, half_width, enters, leaves, rows, p, knots,
-    RAMP: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Write what each knot adds: for good, to the ramps that are open, and to what is no number."""
+@triton.jit(do_not_specialize=["p"])
+def _terms(scores, coef, half_width, rows, p, RAMP: tl.constexpr, BLOCK: tl.constexpr):
+    """Write coefficients, which of them are no number, and their levers within their cell."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = i < p
     s = tl.load(scores + i, mask=live, other=0.0)
     c = tl.load(coef + i, mask=live, other=0.0)
     spoilt = (c - c != 0.0) | (s != s)
     c = tl.where(spoilt, 0.0, c)
-    first = rows + tl.load(enters + i, mask=live, other=0)
-    tl.store(first + 2 * knots, spoilt.to(tl.float64), mask=live)
+    tl.store(rows + i, c, mask=live)
+    tl.store(rows + p + i, spoilt.to(tl.float64), mask=live)
     if RAMP:
-        delta = tl.load(half_width)
-        enter, _, flat = ramp_of(s, delta)
-        second = rows + tl.load(leaves + i, mask=live, other=0)
-        sloped = tl.where(flat, 0.0, c)
-        lever = sloped * tl.where(flat | spoilt, 0.0, enter)
-        tl.store(first, tl.where(flat, 0.5 * c, 0.0), mask=live)
-        tl.store(second, tl.where(flat, 0.5 * c, c), mask=live)
-        tl.store(first + knots, tl.where(flat, 0.0, 1.0), mask=live)
-        tl.store(second + knots, tl.where(flat, 0.0, -1.0), mask=live)
-        tl.store(second + 2 * knots, tl.zeros([BLOCK], tl.float64), mask=live)
-        tl.store(first + 3 * knots, sloped, mask=live)
-        tl.store(second + 3 * knots, -sloped, mask=live)
-        tl.store(first + 4 * knots, lever, mask=live)
-        tl.store(second + 4 * knots, -lever, mask=live)
-    else:
-        tl.store(first, c, mask=live)
-        tl.store(first + knots, tl.zeros([BLOCK], tl.float64), mask=live)
+        cell = cell_width(2.0 * tl.load(half_width))
+        tl.store(rows + 2 * p + i, c * within_cell(s, cell), mask=live)
 
 
-@triton.jit(do_not_specialize=["knots", "segments", "segment_steps", "per_positive"])
+@triton.jit
+def _line(scores, total, rest, x, begin, first, last, width, live, p, steps):
+    """Return the value at ``x`` and the slope where the ramps ``first .. last`` are open."""
+    inside = between(total, rest, first, last, live)
+    row = 2 * (p + 1)
+    lever = between(total + row, rest + row, first, last, live)
+    cell = cell_width(width)
+    edge = cell_edge(tl.load(scores + first, mask=live & (first < last), other=0.0), cell)
+    turn = second_cell(scores, first, tl.where(live, last, first), edge, cell, steps)
+    lever += inside * (edge - x) + between(total, rest, turn, last, live) * cell
+    finite = live & (x - x == 0.0)
+    level = between(total, rest, begin, first, live) + 0.5 * inside
+    return level - tl.where(finite, lever, 0.0) / width, inside / width
+
+
+@triton.jit(do_not_specialize=["p", "segments", "segment_steps", "steps"])
 def _lines(
-    starts, half_width, at, total, rest, level, tilt, knots, segments, segment_steps, per_positive,
-    RAMP: tl.constexpr, BLOCK: tl.constexpr,
+    scores, starts, half_width, at, enters, leaves, total, rest, level, tilt,
+    p, segments, segment_steps, steps, RAMP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write ``sum_i coef_i H(x - s_i)`` by gap: its value at the knot below and its slope."""
+    """Write ``sum_i coef_i H(x - s_i)`` by gap: its value at the knot below and its slope.
+
+    The knots of a segment come in the order of its positives, first ones and second ones alike. So
+    knot ``k``, the first one of positive ``i``, has the second knots of ``k - i`` positives below,
+    counted from the first segment on, and the ramps ``k - i .. i + 1`` are open above it.
+    """
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    live = i < knots
-    group = segment_of(i // per_positive, starts, segments, segment_steps)
-    begin = tl.load(starts + group, mask=live, other=0) * per_positive
-    end = tl.load(starts + group + 1, mask=live, other=0) * per_positive
-    step = knots + 1
-    line = between(total, rest, begin, i + 1, live)
-    steep = tl.zeros([BLOCK], tl.float64)
+    live = i < p
+    group = segment_of(i, starts, segments, segment_steps)
+    begin = tl.load(starts + group, mask=live, other=0)
+    end = tl.load(starts + group + 1, mask=live, other=0)
+    spoilt = between(total + p + 1, rest + p + 1, begin, end, live) > 0.0
+    enter = tl.load(enters + i, mask=live, other=0)
     if RAMP:
         width = 2.0 * tl.load(half_width)
-        # Where no ramp is open, what is left of slope and lever is rounding.
-        is_open = between(total + step, rest + step, begin, i + 1, live) > 0.0
-        slope = between(total + 3 * step, rest + 3 * step, begin, i + 1, live)
-        lever = between(total + 4 * step, rest + 4 * step, begin, i + 1, live)
-        x = tl.load(at + i, mask=live, other=0.0)
-        line += tl.where(is_open, (slope * x - lever) / width, 0.0)
-        steep = tl.where(is_open, slope / width, 0.0)
-    spoilt = between(total + 2 * step, rest + 2 * step, begin, end, live) > 0.0
-    tl.store(level + i, tl.where(spoilt, float("nan"), line), mask=live)
-    tl.store(tilt + i, steep, mask=live)
+        x = tl.load(at + enter, mask=live, other=0.0)
+        line, steep = _line(scores, total, rest, x, begin, enter - i, i + 1, width, live, p, steps)
+        tl.store(tilt + enter, steep, mask=live)
+        leave = tl.load(leaves + i, mask=live, other=0)
+        x = tl.load(at + leave, mask=live, other=0.0)
+        after, steep = _line(scores, total, rest, x, begin, i + 1, leave - i, width, live, p, steps)
+        tl.store(tilt + leave, steep, mask=live)
+        tl.store(level + leave, tl.where(spoilt, float("nan"), after), mask=live)
+    else:
+        line = between(total, rest, begin, i + 1, live)
+        tl.store(tilt + enter, tl.zeros([BLOCK], tl.float64), mask=live)
+    tl.store(level + enter, tl.where(spoilt, float("nan"), line), mask=live)
 
 
 @triton.jit(do_not_specialize=["knots", "per_positive", "steps"])
@@ -105,7 +108,7 @@ def spread_to_negatives(
 ) -> Tensor:
     """Return, for every negative, ``sum_i coef_i H(x_j - s_i)`` over positives; 0 elsewhere.
 
-    Arguments as in :func:`rankgrad.kernels.cpu.detection.spread_to_negatives`. A coefficient that
+    Arguments as in :func:`rankgrad.kernels.cpu.spread.spread_to_negatives`. A coefficient that
     is no number makes the sums of its segment NaN. Nothing here makes the host wait.
     """
     logits, targets = logits.detach().contiguous(), targets.detach().contiguous()
@@ -113,39 +116,30 @@ def spread_to_negatives(
     knots = knots_of(scores, starts, delta, logits.dtype)
     n, p, k, segments = logits.numel(), scores.numel(), knots.at.numel(), starts.numel() - 1
     ramp = delta > 0
-    rows = scores.new_empty((_ROWS if ramp else 3, k))
-    launch(
-        _mark,
-        ceil_div(p, _BLOCK),
-        scores,
-        coef.contiguous(),
-        knots.delta,
-        knots.enters,
-        knots.leaves,
-        rows,
-        p,
-        k,
-        RAMP=ramp,
-        BLOCK=_BLOCK,
-    )
+    rows = scores.new_empty((3 if ramp else 2, p))
+    constants = {"RAMP": ramp, "BLOCK": _BLOCK}
+    programs = ceil_div(p, _BLOCK)
+    launch(_terms, programs, scores, coef.contiguous(), knots.delta, rows, p, **constants)
     total, rest = running(rows)
     level, tilt = scores.new_empty((2, k))
     launch(
         _lines,
-        ceil_div(k, _BLOCK),
+        programs,
+        scores,
         starts,
         knots.delta,
         knots.at,
+        knots.enters,
+        knots.leaves,
         total,
         rest,
         level,
         tilt,
-        k,
+        p,
         segments,
         search_steps(segments),
-        knots.per_positive,
-        RAMP=ramp,
-        BLOCK=_BLOCK,
+        search_steps(p),
+        **constants,
     )
     out = torch.empty_like(logits)
     launch(

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rankgrad.losses import ranksim_loss
+from rankgrad.losses import rank_sim_loss
 
 FEATURES = 512
 STRENGTH = 2.0
@@ -62,13 +62,13 @@ def compare(n: int, repeats: int) -> dict[str, Any]:
     features = torch.randn(n, FEATURES, generator=generator).requires_grad_()
     labels = torch.randperm(n, generator=generator).float() ** 1.5
     functions: dict[str, Callable[[], Tensor]] = {
-        "ours": lambda: ranksim_loss(features, labels, strength=STRENGTH),
+        "ours": lambda: rank_sim_loss(features, labels, strength=STRENGTH),
         "loop": lambda: loop(features, labels, unbind=False),
         "loop, unbound": lambda: loop(features, labels, unbind=True),
     }
     times: dict[str, list[float]] = {name: [] for name in functions}
     losses, gradients = {}, {}
-    ranksim_loss(features, labels).backward()  # compiles
+    rank_sim_loss(features, labels).backward()  # compiles
     for again in range(repeats):
         for name, function in functions.items():
             if again > 0 and n >= SLOW and name != "ours":

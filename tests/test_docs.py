@@ -1,6 +1,8 @@
 """The site's API pages cover the public names."""
 
+import contextlib
 import inspect
+import io
 import re
 from importlib import import_module
 
@@ -10,6 +12,9 @@ import rankgrad
 from support import ROOT
 
 PAGES = "\n".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/api/*.md"))
+GUIDES = "\n".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.md"))
+# A python block, and the text block behind it: its output.
+BLOCKS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", GUIDES, re.DOTALL)
 SHOWN = set(re.findall(r"^::: ([\w.]+)", PAGES, re.MULTILINE))
 
 
@@ -29,3 +34,21 @@ def test_every_public_name_is_on_an_api_page(room: str) -> None:
 def test_every_shown_module_exists() -> None:
     for name in sorted(SHOWN):
         assert import_module(name).__name__.startswith(rankgrad.__name__)
+
+
+@pytest.mark.parametrize(("code", "expected"), BLOCKS)
+def test_example_of_a_guide_prints_what_it_says(code: str, expected: str) -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "<example in docs>", "exec"), {})
+    assert printed.getvalue() == expected
+
+
+def test_the_guide_to_rankers_shows_each_of_them() -> None:
+    from rankgrad.recipes.rankers import SWEEPS
+
+    guide = (ROOT / "docs" / "rankers.md").read_text(encoding="utf-8")
+    plots = re.findall(r"\(assets/rankers/(\w+)\.svg\)", guide)
+    assert sorted(plots) == sorted(SWEEPS)
+    there = {path.stem for path in (ROOT / "docs" / "assets" / "rankers").glob("*.svg")}
+    assert there == set(SWEEPS)

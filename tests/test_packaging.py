@@ -32,8 +32,8 @@ ROOMS = [
     "losses",
     "metrics",
     "imbalance",
-    "sorters",
     "rankers",
+    "sorters",
     "distributed",
     "pairwise",
     "ranks",
@@ -46,7 +46,7 @@ ROOMS = [
 # Users of the library, who may write `import rankgrad` as anyone else would.
 OUTSIDE = ROOMS[: ROOMS.index("functional")]
 CORE = ROOMS[ROOMS.index("functional") :]
-CORE_NEEDS = {"torch", "numpy", "numba", "jaxtyping"}
+CORE_NEEDS = {"torch", "numpy", "numba", "jaxtyping", "safetensors"}
 # What the core may use where it is there, and the one place that imports it, on first use.
 OPTIONAL = {"triton": "rankgrad.kernels.cuda", "torchmetrics": "rankgrad.metrics.modules"}
 

@@ -74,6 +74,7 @@ _MODULES = (
     "pairwise",
     "rankers",
     "ranks",
+    "sorters",
     "sorting",
 )
 

@@ -114,6 +114,11 @@ def gather_shards(x: Tensor, group: Any) -> list[Tensor]:
     return [part[:size].to(x.dtype) for part, size in zip(received, sizes, strict=True)]
 
 
+def first_of(x: Tensor, group: Any) -> int:
+    """Return where this worker's ``x`` starts among the rows that :func:`all_gather` joins."""
+    return sum(shape[0] for shape in shapes(x, group)[: dist.get_rank(group)])
+
+
 def sum_over(x: Tensor, group: Any) -> Tensor:
     """Return the sum of every worker's ``x``; no gradient. ``x`` is overwritten."""
     dist.all_reduce(x, group=group)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,14 @@ from rankgrad.compat.sodeep import (
     RankHardLoss,
     RankLoss,
     SpearmanLoss,
+    UpdatingWrapper,
     get_rank,
+    load_sorter,
+    model_loader,
 )
 from rankgrad.rankers import Hard
-from support import golden, golden_cases
+from rankgrad.sorters import CheckpointError
+from support import GOLDEN, golden, golden_cases
 
 
 def torch_decides(x: np.ndarray) -> bool:
@@ -124,3 +130,92 @@ def test_where_the_original_breaks() -> None:
     SpearmanLoss("exa")(nothing, torch.zeros(0)).backward()
     matrix = torch.zeros(0, 0, requires_grad=True)
     (RankLoss("exa")(matrix) + RankHardLoss("exa")(matrix)).backward()
+
+
+# ---------------------------------------------------------------- learned sorters
+
+
+@pytest.mark.parametrize("name", ["gruc", "grus", "lstme"])
+def test_the_published_way_to_a_loss(name: str) -> None:
+    """The example of the original's README, but for the import."""
+    sorter_checkpoint_path = str(GOLDEN / f"upstream_{name}.pth.tar")
+    device = torch.device("cpu")
+
+    criterion = SpearmanLoss(*load_sorter(sorter_checkpoint_path))
+    criterion.to(device)
+
+    arrays = golden(f"upstream_{name}")[""]
+    x = torch.tensor(arrays["x"][0], requires_grad=True)
+    targets = torch.arange(len(x)).float()
+    loss = criterion(x, targets)
+    wanted = ((arrays["out"][0] - get_rank(targets).numpy()) ** 2).mean()
+    np.testing.assert_allclose(loss.item(), wanted, rtol=1e-4)
+    loss.backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert list(criterion.parameters()) == []
+
+
+def test_the_other_examples_of_the_readme() -> None:
+    criterion = SpearmanLoss("exa")
+    criterion.to(torch.device("cpu"))
+    arguments = load_sorter(GOLDEN / "upstream_grus.pth.tar")
+    assert arguments[:2] == ("grus", 12)
+    assert MapRankingLoss(*arguments)(torch.randn(12, 2), torch.ones(12, 2)).isfinite()
+    assert RankLoss(*arguments)(torch.randn(12, 12)).isfinite()
+    assert RankHardLoss(*arguments, margin=0.2)(torch.randn(12, 12)).isfinite()
+
+
+def test_shipped_sorters_load_by_name() -> None:
+    loss = SpearmanLoss(*load_sorter("set"))
+    assert loss(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1, 2, 3])) < 1e-3
+
+
+def test_weights_of_a_cnn_are_not_skipped() -> None:
+    torch.manual_seed(0)
+    one, other = model_loader("cnn", 40), model_loader("cnn", 40)
+    x, y = torch.randn(40), torch.randn(40)
+    losses = [SpearmanLoss("cnn", 40, sorter.state_dict())(x, y) for sorter in (one, other, one)]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_a_length_that_does_not_fit_is_an_error() -> None:
+    criterion = SpearmanLoss(*load_sorter(GOLDEN / "upstream_lstme.pth.tar"))
+    with pytest.raises(ValueError, match=r"12 entries.* got 13"):
+        criterion(torch.randn(13), torch.randn(13))
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "junk").write_bytes(b"junk")
+    with pytest.raises(CheckpointError):
+        load_sorter(tmp_path / "junk")
+    with pytest.raises(FileNotFoundError):
+        load_sorter(tmp_path / "none")
+
+
+def test_the_sorter_is_the_raw_one() -> None:
+    """No standardisation here: the published losses have none."""
+    sorter = model_loader("grus")
+    x = torch.randn(9)
+    want = (sorter(10 * x) - get_rank(x)).square().mean()
+    torch.testing.assert_close(SpearmanLoss(sorter)(10 * x, x), want.detach())
+
+
+def test_updating_wrapper(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wrapper = UpdatingWrapper(model_loader("grus"), lr_sorter=0.01)
+    criterion = SpearmanLoss(wrapper)
+    assert np.isnan(wrapper.get_loss_average())
+    for _ in range(40):
+        criterion(torch.randn(12), torch.randn(12))
+    assert len(wrapper.collected_data) == 40
+    wrapper.save_data(tmp_path / "data.pt")
+    assert len(torch.load(tmp_path / "data.pt", weights_only=True)) == 40
+    wrapper.update_sorter()
+    # All of it, not only the first batch.
+    assert len(wrapper.average_loss) == 40
+    assert np.mean(wrapper.average_loss[-10:]) < np.mean(wrapper.average_loss[:10])
+    assert wrapper.get_loss_average(10) == pytest.approx(np.mean(wrapper.average_loss[-10:]))
+    assert wrapper.collected_data == []
+    other = UpdatingWrapper(model_loader("grus"), lr_sorter=0.01)
+    other.load_state_dict(wrapper.state_dict())

@@ -19,16 +19,16 @@ def halves(images: torch.Tensor) -> list[bytes]:
 
 def test_images_are_those_of_scikit_learn() -> None:
     bunch = load_digits()
-    images, digits = module._images()
+    images, digits = module.digit_images()
     assert images.shape == (1797, 8, 8)
     np.testing.assert_array_equal(images, bunch.images.astype(np.float32) / 16)
     np.testing.assert_array_equal(digits, bunch.target)
 
 
 def test_without_the_bare_file_scikit_learn_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = module._images()
+    expected = module.digit_images()
     monkeypatch.setattr("pathlib.Path.exists", lambda self: False)
-    found = module._images.__wrapped__()
+    found = module.digit_images.__wrapped__()
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -36,7 +36,7 @@ def test_without_the_bare_file_scikit_learn_reads_it(monkeypatch: pytest.MonkeyP
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'rankgrad\[recipes\]'"):
-        module._images.__wrapped__()
+        module.digit_images.__wrapped__()
 
 
 def test_shapes_and_counts(pairs: DigitPairs) -> None:
@@ -50,7 +50,7 @@ def test_shapes_and_counts(pairs: DigitPairs) -> None:
 
 
 def test_labels_are_the_numbers_shown(pairs: DigitPairs) -> None:
-    images, digits = module._images()
+    images, digits = module.digit_images()
     shown = {image.tobytes(): int(digit) for image, digit in zip(images, digits, strict=True)}
     for split in (pairs.train, pairs.val, pairs.test):
         read = [shown[half] for half in halves(split.images)]
@@ -91,3 +91,18 @@ def test_own_counts() -> None:
     pairs = digit_pairs(5, train_counts=counts, val_per_label=1, test_per_label=2)
     assert pairs.train.labels.tolist() == [42.0, 42.0, 42.0]
     assert (len(pairs.val.labels), len(pairs.test.labels)) == (100, 200)
+
+
+def test_numbers_of_three_digits() -> None:
+    counts = skewed_bell(2, 340.0, 105.0, 205.0, labels=1000)
+    numbers = module.digit_numbers(counts, 0, val_per_label=0, test_per_label=1)
+    assert numbers.test.images.shape == (1000, 1, 8, 24)
+    images, digits = module.digit_images()
+    shown = {image.tobytes(): int(digit) for image, digit in zip(images, digits, strict=True)}
+    read = [
+        [shown[part.numpy().tobytes()] for part in strip.split(8, dim=1)]
+        for strip in numbers.test.images[:, 0]
+    ]
+    assert [100 * a + 10 * b + c for a, b, c in read] == numbers.test.labels.int().tolist()
+    with pytest.raises(ValueError, match="10, 100 or 1000"):
+        module.digit_numbers(torch.ones(50).long())

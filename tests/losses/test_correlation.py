@@ -38,15 +38,6 @@ def test_equals_the_definition(n: int, shift: float, seed: int) -> None:
     assert concordance_loss(x, y).item() == pytest.approx(1 - expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("loss", [correlation_loss, concordance_loss])
-def test_gradient_is_the_derivative(loss) -> None:  # type: ignore[no-untyped-def]
-    x, y = draw(2, 6)
-    mask = torch.tensor([[True] * 6, [True, False, True, True, True, False]])
-    x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss(x, y, reduction="none"), x)
-    assert torch.autograd.gradcheck(lambda x: loss(x, y, mask=mask), x)
-
-
 def test_correlation_does_not_depend_on_scale_or_shift() -> None:
     x, y = draw(20)
     expected = correlation_loss(x, y)
@@ -98,9 +89,3 @@ def test_modules_are_the_functions() -> None:
         (ConcordanceLoss(dim=0, reduction="sum"), concordance_loss),
     ]:
         torch.testing.assert_close(module(x, y), function(x, y, dim=0, reduction="sum"))
-
-
-@pytest.mark.parametrize("loss", [correlation_loss, concordance_loss])
-def test_vmap(loss) -> None:  # type: ignore[no-untyped-def]
-    x, y = draw(3, 6)
-    torch.testing.assert_close(torch.func.vmap(loss)(x, y), loss(x, y, reduction="none"))

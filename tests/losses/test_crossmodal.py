@@ -93,11 +93,6 @@ def test_the_margin_is_used() -> None:
     assert values == pytest.approx([0, 2 * 0.4, 2 * 0.6])
 
 
-@pytest.mark.parametrize("loss", [RankLoss(ranker="logistic"), RankHardLoss(ranker="logistic")])
-def test_gradient_is_the_derivative(loss) -> None:  # type: ignore[no-untyped-def]
-    assert torch.autograd.gradcheck(loss, draw(2, 4, 4).requires_grad_())
-
-
 LOSSES = [RankLoss, RankHardLoss, lambda **kw: RankHardLoss(n_hardest=3, margin=0.5, **kw)]
 both_losses = pytest.mark.parametrize("make", LOSSES, ids=["rank", "hard", "hard3"])
 
@@ -158,15 +153,6 @@ def test_nan_reaches_its_row_and_its_column(make) -> None:  # type: ignore[no-un
     assert make(reduction="none")(scores).isnan().tolist() == [False, True, True, False]
 
 
-@both_losses
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(make, dtype: torch.dtype) -> None:  # type: ignore[no-untyped-def]
-    scores = draw(7, 7).to(dtype)
-    loss = make()(scores)
-    assert loss.dtype == dtype
-    torch.testing.assert_close(loss, make()(scores.float()).to(dtype))
-
-
 def test_bad_arguments_are_named() -> None:
     for loss in (RankLoss(), RankHardLoss()):
         with pytest.raises((TypeError, ValueError), match="scores"):
@@ -182,15 +168,3 @@ def test_bad_arguments_are_named() -> None:
     assert repr(RankHardLoss(0.3, 2, ranker="hard")) == (
         "RankHardLoss(margin=0.3, n_hardest=2, ranker=Hard(ties='ordinal'), reduction='mean')"
     )
-
-
-@pytest.mark.compile
-@both_losses
-def test_compiles_without_a_graph_break(make) -> None:  # type: ignore[no-untyped-def]
-    scores = draw(6, 6).requires_grad_()
-    mask = torch.tensor([True] * 5 + [False])
-    compiled = torch.compile(make(), fullgraph=True, backend="aot_eager")
-    for args in [(), (mask,)]:
-        (expected,) = torch.autograd.grad(make()(scores, *args), scores)
-        (gradient,) = torch.autograd.grad(compiled(scores, *args), scores)
-        torch.testing.assert_close(gradient, expected)

@@ -52,18 +52,6 @@ def test_agrees_with_sodeep(case: str) -> None:
     np.testing.assert_allclose(gradient, arrays["grad"], rtol=1e-3, atol=1e-6)
 
 
-def test_gradient_is_the_derivative() -> None:
-    scores, targets = draw(2, 5, 3)
-    scores.requires_grad_()
-    for normalize in (False, True):
-        assert torch.autograd.gradcheck(
-            lambda s, normalize=normalize: map_ranking_loss(
-                s, targets, ranker="logistic", normalize=normalize, reduction="none"
-            ),
-            scores,
-        )
-
-
 @pytest.mark.parametrize("kind", [torch.float32, torch.int64, torch.bool])
 def test_targets_of_any_dtype(kind: torch.dtype) -> None:
     scores, targets = draw(7, 3)
@@ -115,23 +103,6 @@ def test_equal_scores_have_the_middle_rank() -> None:
     assert scores.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    scores, targets = draw(9, 2)
-    scores = scores.to(dtype)
-    loss = map_ranking_loss(scores, targets)
-    assert loss.dtype == dtype
-    torch.testing.assert_close(loss, map_ranking_loss(scores.float(), targets).to(dtype))
-
-
-def test_nan_stays_in_its_class() -> None:
-    scores, targets = draw(5, 3, seed=1)
-    targets[0] = 1
-    scores[2, 1] = float("nan")
-    each = map_ranking_loss(scores, targets, reduction="none")
-    assert each.isnan().tolist() == [False, True, False]
-
-
 def test_strides_and_batches_do_not_matter() -> None:
     scores, targets = draw(3, 6, 2)
     expected = torch.stack(
@@ -155,16 +126,3 @@ def test_bad_arguments_are_named() -> None:
     assert repr(MapRankingLoss(ranker="hard")) == (
         "MapRankingLoss(ranker=Hard(ties='ordinal'), normalize=False, reduction='mean')"
     )
-
-
-@pytest.mark.compile
-def test_compiles_without_a_graph_break() -> None:
-    scores, targets = draw(6, 3)
-    scores.requires_grad_()
-    mask = torch.rand(6, 3) < 0.8
-    loss = MapRankingLoss(normalize=True)
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    for args in [(targets,), (targets, mask)]:
-        (expected,) = torch.autograd.grad(loss(scores, *args), scores)
-        (gradient,) = torch.autograd.grad(compiled(scores, *args), scores)
-        torch.testing.assert_close(gradient, expected)

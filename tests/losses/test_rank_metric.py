@@ -34,12 +34,6 @@ def test_with_a_soft_ranker_it_trains(ranker: str) -> None:
     assert scores.argsort(descending=True)[0].tolist() == [2, 0, 1]
 
 
-def test_gradient_is_the_derivative() -> None:
-    loss = RankMetricLoss(discounted_gain, ranker="logistic", reduction="none")
-    scores = SCORES.double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: loss(s, RELEVANCE), scores)
-
-
 def test_the_criterion_gets_the_mask() -> None:
     mask = torch.tensor([True, False, True])
     loss = RankMetricLoss(discounted_gain, ranker="logistic")
@@ -87,10 +81,3 @@ def test_bad_arguments_are_named() -> None:
         RankMetricLoss("ndcg")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="scores"):
         RankMetricLoss(discounted_gain)(SCORES.long(), RELEVANCE)
-
-
-@pytest.mark.compile
-def test_compiles_without_a_graph_break() -> None:
-    loss = RankMetricLoss(discounted_gain, ranker="logistic")
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(SCORES, RELEVANCE), loss(SCORES, RELEVANCE))

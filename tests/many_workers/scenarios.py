@@ -49,6 +49,8 @@ def _detections(positives: int, n: int = 240) -> Callable[[torch.Generator], Bat
 
 def _rank_sort(reduction: str, segments: bool = False, delta: float = 0.5) -> Loss:
     def loss(batch: Batch, group: object) -> Tensor:
+        if reduction == "mean" and not segments:
+            return rg.RankSortLoss(delta=delta, group=group)(batch["scores"], batch["targets"])
         ranking, sorting = rg.functional.rank_sort(
             batch["scores"],
             batch["targets"],
@@ -73,6 +75,79 @@ def _alrp(batch: Batch, group: object) -> Tensor:
     return rg.ALRPLoss(localization_weight=0.5, group=group)(batch["scores"], positive, errors)
 
 
+def _samples(*shape: int, n: int = 41, classes: int = 4) -> Callable[[torch.Generator], Batch]:
+    """Scores of a shape per sample, labels with ties, one label per sample and several."""
+
+    def make(generator: torch.Generator) -> Batch:
+        scores = torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+        labels = torch.randint(0, classes, (n,), generator=generator)
+        many = torch.randint(0, 3, (n, *shape), generator=generator)
+        mask = torch.rand(n, generator=generator) > 0.2
+        return {"scores": scores, "labels": labels, "many": many, "mask": mask}
+
+    return make
+
+
+def _of_rows(loss_class: Callable[..., torch.nn.Module], **settings: object) -> Scenario:
+    """A loss that ranks all samples in one row."""
+
+    def loss(batch: Batch, group: object) -> Tensor:
+        return loss_class(**settings, group=group)(batch["scores"], batch["labels"], batch["mask"])
+
+    return Scenario(_samples(), loss)
+
+
+def _of_columns(loss_class: Callable[..., torch.nn.Module], **settings: object) -> Scenario:
+    """A loss that ranks the samples of each of three outputs, along dimension 0."""
+
+    def loss(batch: Batch, group: object) -> Tensor:
+        mask = batch["mask"][:, None]
+        return loss_class(**settings, group=group, dim=0)(batch["scores"], batch["many"], mask)
+
+    return Scenario(_samples(3), loss)
+
+
+def _of_features(loss_class: Callable[..., torch.nn.Module], **settings: object) -> Scenario:
+    def loss(batch: Batch, group: object) -> Tensor:
+        loss_fn = loss_class(**settings, group=group)
+        return loss_fn(batch["scores"], batch["labels"].double(), mask=batch["mask"])
+
+    return Scenario(_samples(5), loss)
+
+
+def _of_embeddings(loss_class: Callable[..., torch.nn.Module], **settings: object) -> Scenario:
+    def loss(batch: Batch, group: object) -> Tensor:
+        return loss_class(**settings, group=group)(batch["scores"], batch["labels"])
+
+    return Scenario(_samples(5), loss)
+
+
+def _of_lists(loss_class: Callable[..., torch.nn.Module], **settings: object) -> Scenario:
+    """A loss of independent lists, one a sample: "mean" must count those of all workers."""
+
+    def loss(batch: Batch, group: object) -> Tensor:
+        relevance = batch["many"] * (batch["labels"] > 0)[:, None]  # some lists have nothing
+        return loss_class(**settings, group=group)(batch["scores"], relevance)
+
+    return Scenario(_samples(6), loss)
+
+
+def _map(batch: Batch, group: object) -> Tensor:
+    loss_fn = rg.MapRankingLoss(normalize=True, group=group)
+    return loss_fn(batch["scores"], batch["many"] > 1, batch["mask"][:, None])
+
+
+def _cross_modal(loss_class: Callable[..., torch.nn.Module]) -> Scenario:
+    def loss(batch: Batch, group: object) -> Tensor:
+        return loss_class(group=group)(batch["scores"], batch["mask"])
+
+    return Scenario(_samples(41), loss)
+
+
+def _own(ranks: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    return (ranks * labels * mask).sum(-1) / 100
+
+
 SCENARIOS = {
     "rank_sort": Scenario(_detections(30), _rank_sort("mean")),
     "rank_sort, step": Scenario(_detections(30), _rank_sort("mean", delta=0.0)),
@@ -83,6 +158,30 @@ SCENARIOS = {
     "ap, no positives": Scenario(_detections(0), _ap),
     "alrp": Scenario(_detections(30), _alrp, trained=("scores", "errors")),
     "alrp, no positives": Scenario(_detections(0), _alrp, trained=("scores", "errors")),
+    "spearman": _of_rows(rg.SpearmanLoss),
+    "spearman, columns": _of_columns(rg.SpearmanLoss, ranker="projection", l1_weight=0.1),
+    "kendall": _of_rows(rg.KendallLoss),
+    "correlation": _of_columns(rg.CorrelationLoss),
+    "concordance": _of_columns(rg.ConcordanceLoss, reduction="sum"),
+    "pairwise difference": _of_rows(rg.PairwiseDifferenceLoss),
+    "rank difference": _of_columns(rg.RankDifferenceLoss, beta=0.5),
+    "ranksim": _of_features(rg.RankSimLoss, unique="first"),
+    "ranksim, all": _of_features(rg.RankSimLoss, unique="none", ranker="projection"),
+    "rank-n-contrast": _of_features(rg.RankNContrastLoss),
+    "map": Scenario(_samples(3), _map),
+    "rank": _cross_modal(rg.RankLoss),
+    "rank hard": _cross_modal(rg.RankHardLoss),
+    "own": _of_rows(rg.RankMetricLoss, criterion=_own, ranker="logistic"),
+    "smooth ap": _of_embeddings(rg.SmoothAPLoss, temperature=0.1),
+    "smooth ap, others": _of_embeddings(rg.SmoothAPLoss, temperature=0.1, include_self=False),
+    "recall at k": _of_embeddings(rg.RecallAtKLoss, temperature=0.1),
+    "smooth ap of scores": _of_lists(rg.SmoothAPLoss, temperature=0.1),
+    "approx ndcg": _of_lists(rg.ApproxNDCGLoss),
+    "approx mrr": _of_lists(rg.ApproxMRRLoss, reduction="sum"),
+    "neural ndcg": _of_lists(rg.NeuralNDCGLoss),
+    "lambda": _of_lists(rg.LambdaLoss),
+    "list mle": _of_lists(rg.ListMLELoss),
+    "list net": _of_lists(rg.ListNetLoss),
 }
 
 

@@ -1,9 +1,13 @@
 """Losses over many workers equal those of one process with the whole batch."""
 
+import inspect
+
 import pytest
 import torch
 from torch import Tensor
 
+import rankgrad as rg
+from many_workers import scenarios
 from many_workers.launch import finish, start
 from many_workers.scenarios import SCENARIOS, batch_of, outcome, shards
 
@@ -18,6 +22,15 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("workers")
     finish(start("worker.py", WORLD, folder))
     return [torch.load(folder / f"found-{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+def test_every_loss_takes_a_group() -> None:
+    names = [name for name in rg.losses.__all__ if name.endswith("Loss")]
+    assert names
+    for name in names:
+        loss_class = getattr(rg.losses, name)
+        assert "group" in inspect.signature(loss_class).parameters, name
+        assert loss_class.__name__ in inspect.getsource(scenarios), f"{name} has no scenario"
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])

@@ -253,3 +253,12 @@ def test_vmap(metric: Callable[..., Tensor]) -> None:
         warnings.simplefilter("ignore")  # torch names operators without a batching rule
         got = torch.func.vmap(metric)(scores, relevance)
     torch.testing.assert_close(got, metric(scores, relevance, reduction="none"))
+
+
+def test_negative_relevance_is_refused() -> None:
+    scores, relevance = torch.rand(4), torch.tensor([1, 2, 0, -1])
+    for gain in ("linear", "exponential"):
+        with pytest.raises(ValueError, match="relevance must not be negative"):
+            ndcg(scores, relevance, gain=gain)
+        masked = ndcg(scores, relevance, gain=gain, mask=relevance >= 0)
+        torch.testing.assert_close(masked, ndcg(scores[:3], relevance[:3], gain=gain))

@@ -100,7 +100,7 @@ def test_gradcheck(ranker: PermutationRanker, n: int) -> None:
     scores = randn(2, n, seed=n).requires_grad_()
     values = randn(2, n, seed=9).requires_grad_()
     assert torch.autograd.gradcheck(ranker, scores)
-    assert torch.autograd.gradcheck(ranker.permutation, scores)
+    assert torch.autograd.gradcheck(ranker.permutation, scores, fast_mode=True)
     assert torch.autograd.gradcheck(ranker.sort, scores)
     assert torch.autograd.gradcheck(ranker.reorder, (scores, values))
 

@@ -1,15 +1,17 @@
-"""SoDeep's losses, with its handcrafted sorter ``"exa"``.
+"""SoDeep's losses, with its handcrafted sorter ``"exa"`` and its learned ones.
 
 ``from sodeep import SpearmanLoss`` becomes ``from rankgrad.compat.sodeep import SpearmanLoss``.
-Names, arguments, values and gradients are the original's; the sorter needs memory linear in the
-length instead of quadratic.
+Names, arguments, values and gradients are the original's; ``"exa"`` needs memory linear in the
+length instead of quadratic, checkpoints are read without running what is in them, and the weights
+of a learned sorter are frozen in a loss.
 
 Where the original breaks: rows of equal scores get the middle rank, batches without a positive
-and empty ones a zero loss with a graph.
+and empty ones a zero loss with a graph, ``"cnn"`` gets its weights, and the wrapper that updates a
+sorter uses all the data it has collected.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Shaped
@@ -21,9 +23,102 @@ from rankgrad.losses._module import hold_ranker
 from rankgrad.losses._rows import real
 from rankgrad.losses.crossmodal import rank_hard_loss, rank_loss
 from rankgrad.losses.multilabel import map_ranking_loss
-from rankgrad.rankers import Pairwise, Ranker
+from rankgrad.rankers import LearnedRanker, Pairwise, Ranker
+from rankgrad.sorters import ARCHITECTURES, READABLE, Sorter, make_sorter, read_checkpoint
+from rankgrad.sorters import UpdatingWrapper as _UpdatingWrapper
+from rankgrad.sorters.checkpoint import find_sorter
 
-__all__ = ["MapRankingLoss", "RankHardLoss", "RankLoss", "SpearmanLoss", "get_rank"]
+__all__ = [
+    "MapRankingLoss",
+    "RankHardLoss",
+    "RankLoss",
+    "SpearmanLoss",
+    "UpdatingWrapper",
+    "get_rank",
+    "load_sorter",
+    "model_loader",
+]
+
+_TYPES = ", ".join(repr(name) for name in ARCHITECTURES)
+
+
+def load_sorter(checkpoint_path: str | Path) -> tuple[str, int | None, dict[str, Tensor]]:
+    """Return what a checkpoint holds, in the order in which the losses take it.
+
+    Args:
+        checkpoint_path: a file of SoDeep's training script or of this library, or the name of a
+            shipped sorter. No code of the file is run; see
+            :func:`rankgrad.sorters.read_checkpoint`.
+
+    Returns:
+        ``(sorter_type, seq_len, sorter_state_dict)``.
+
+    >>> criterion = SpearmanLoss(*load_sorter("set"))
+    >>> criterion(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 3.0])) < 0.01
+    tensor(True)
+    """
+    found = read_checkpoint(find_sorter(checkpoint_path))
+    found.sorter()  # errors here rather than in a loss
+    return found.architecture, found.length, dict(found.state)
+
+
+def model_loader(
+    model_type: str,
+    seq_len: int | None = None,
+    pretrained_state_dict: Mapping[str, Tensor] | None = None,
+) -> Sorter:
+    """Return a sorter by its short name, with these weights or untrained.
+
+    >>> model_loader("mlp", 10)(torch.randn(2, 10)).shape
+    torch.Size([2, 10])
+    """
+    if READABLE.get(model_type, model_type) not in ARCHITECTURES:
+        raise ValueError(
+            f"sorter_type must be one of {_TYPES} or a ranker of rankgrad, got {model_type!r}"
+        )
+    sorter = make_sorter(model_type, seq_len)
+    if pretrained_state_dict is not None:
+        sorter.load_state_dict(pretrained_state_dict)
+    return sorter
+
+
+class UpdatingWrapper(_UpdatingWrapper):
+    """Collects the scores that come by in training, and tunes the sorter on them when asked.
+
+    Under the published names; the class that it is one of says more.
+
+    Args:
+        sorter: a sorter of this library.
+        lr_sorter: learning rate of its Adam.
+
+    >>> wrapper = UpdatingWrapper(model_loader("grus"))
+    >>> _ = wrapper(torch.randn(4, 10))
+    >>> wrapper.update_sorter()
+    >>> wrapper.get_loss_average() > 0
+    True
+    """
+
+    def __init__(self, sorter: Sorter, lr_sorter: float = 0.00001) -> None:
+        super().__init__(sorter, lr_sorter, batch_size=1)
+        self.average_loss: list[float] = []
+
+    @property
+    def collected_data(self) -> list[Tensor]:
+        """The scores of each call that was kept."""
+        return list(self._kept)
+
+    def update_sorter(self) -> None:
+        """Tune the sorter on every sequence that was collected, one step each, and forget them."""
+        self.average_loss += self.update()
+
+    def save_data(self, path: str | Path) -> None:
+        """Write the collected scores with ``torch.save``."""
+        torch.save(self.collected_data, path)
+
+    def get_loss_average(self, windows: int = 50) -> float:
+        """Return the mean loss of the last ``windows`` steps; NaN before the first."""
+        last = self.average_loss[-windows:]
+        return sum(last) / len(last) if last else float("nan")
 
 
 def get_rank(batch_score: Shaped[Tensor, "*shape"], dim: int = 0) -> Float[Tensor, "*shape"]:
@@ -53,16 +148,21 @@ class _WithSorter(nn.Module):
         self,
         sorter_type: str | Callable[..., Tensor],
         seq_len: int | None = None,
-        sorter_state_dict: dict[str, Any] | None = None,
+        sorter_state_dict: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         if sorter_type == "exa":
             hold_ranker(self, Pairwise(steepness="auto"))
-        elif not isinstance(sorter_type, str) and callable(sorter_type):
+        elif isinstance(sorter_type, str):
+            sorter = model_loader(sorter_type, seq_len, sorter_state_dict)
+            hold_ranker(self, LearnedRanker(sorter, standardize=False))
+        elif isinstance(sorter_type, Sorter):
+            hold_ranker(self, LearnedRanker(sorter_type, standardize=False))
+        elif callable(sorter_type):
             hold_ranker(self, sorter_type)
         else:
             raise ValueError(
-                f'sorter_type must be "exa" or a ranker of rankgrad, got {sorter_type!r}'
+                f"sorter_type must be one of {_TYPES} or a ranker of rankgrad, got {sorter_type!r}"
             )
 
 
@@ -70,9 +170,9 @@ class SpearmanLoss(_WithSorter):
     """Mean squared error of ranks over n, plus ``lbd`` times the mean absolute error.
 
     Args:
-        sorter_type: "exa", or a ranker of this library.
-        seq_len: not used.
-        sorter_state_dict: not used.
+        sorter_type: "exa"; the name of a learned sorter; or a sorter or ranker of this library.
+        seq_len: the length of its sequences.
+        sorter_state_dict: its weights.
         lbd: weight of the L1 term, at least 0.
 
     >>> SpearmanLoss("exa")(torch.tensor([0.2, 0.1, 0.7]), torch.tensor([1.0, 2.0, 3.0]))
@@ -83,7 +183,7 @@ class SpearmanLoss(_WithSorter):
         self,
         sorter_type: str | Callable[..., Tensor],
         seq_len: int | None = None,
-        sorter_state_dict: dict[str, Any] | None = None,
+        sorter_state_dict: Mapping[str, Tensor] | None = None,
         lbd: float = 0,
     ) -> None:
         super().__init__(sorter_type, seq_len, sorter_state_dict)
@@ -109,9 +209,9 @@ class MapRankingLoss(_WithSorter):
     """The ranks of the positives over n, summed over positives and classes.
 
     Args:
-        sorter_type: "exa", or a ranker of this library.
-        seq_len: not used.
-        sorter_state_dict: not used.
+        sorter_type: "exa"; the name of a learned sorter; or a sorter or ranker of this library.
+        seq_len: the length of its sequences.
+        sorter_state_dict: its weights.
 
     >>> scores = torch.tensor([[3.0, 0.1], [2.0, 0.9], [1.0, 0.4]])
     >>> MapRankingLoss("exa")(scores, torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]))
@@ -129,9 +229,9 @@ class RankLoss(_WithSorter):
     """The ranks of the diagonal over n, summed, within rows and within columns.
 
     Args:
-        sorter_type: "exa", or a ranker of this library.
-        seq_len: not used.
-        sorter_state_dict: not used.
+        sorter_type: "exa"; the name of a learned sorter; or a sorter or ranker of this library.
+        seq_len: the length of its sequences.
+        sorter_state_dict: its weights.
 
     >>> RankLoss("exa")(torch.eye(3))
     tensor(2.0000)
@@ -149,9 +249,9 @@ class RankHardLoss(_WithSorter):
     :class:`rankgrad.losses.RankHardLoss` uses it.
 
     Args:
-        sorter_type: "exa", or a ranker of this library.
-        seq_len: not used.
-        sorter_state_dict: not used.
+        sorter_type: "exa"; the name of a learned sorter; or a sorter or ranker of this library.
+        seq_len: the length of its sequences.
+        sorter_state_dict: its weights.
         margin: not used.
         nmax: hardest negatives for each row and each column.
 
@@ -163,7 +263,7 @@ class RankHardLoss(_WithSorter):
         self,
         sorter_type: str | Callable[..., Tensor],
         seq_len: int | None = None,
-        sorter_state_dict: dict[str, Any] | None = None,
+        sorter_state_dict: Mapping[str, Tensor] | None = None,
         margin: float = 0.2,
         nmax: int = 1,
     ) -> None:

@@ -31,8 +31,8 @@ from rankgrad.losses.memory import CrossBatchMemory
 from rankgrad.losses.multilabel import MapRankingLoss, map_ranking_loss
 from rankgrad.losses.neural_ndcg import NeuralNDCGLoss, neural_ndcg_loss
 from rankgrad.losses.rank_metric import RankMetricLoss
-from rankgrad.losses.rank_n_contrast import RankNContrastLoss, rank_n_contrast
-from rankgrad.losses.ranksim import RankSimLoss, ranksim_loss
+from rankgrad.losses.rank_n_contrast import RankNContrastLoss, rank_n_contrast_loss
+from rankgrad.losses.ranksim import RankSimLoss, rank_sim_loss
 from rankgrad.losses.recall_at_k import RecallAtKLoss, recall_at_k_loss
 from rankgrad.losses.regression import (
     PairwiseDifferenceLoss,
@@ -87,9 +87,9 @@ __all__ = [
     "rank_difference_loss",
     "rank_hard_loss",
     "rank_loss",
-    "rank_n_contrast",
+    "rank_n_contrast_loss",
+    "rank_sim_loss",
     "rank_sort",
-    "ranksim_loss",
     "recall_at_k_loss",
     "smooth_ap_loss",
     "spearman_loss",

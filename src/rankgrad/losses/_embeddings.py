@@ -5,16 +5,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rankgrad.checks import check_floating, check_same_device, compute_dtype
+from rankgrad.distributed import Group, all_gather, first_of, members
 from rankgrad.losses._reduce import full_precision
+from rankgrad.losses._rows import check_real
 from rankgrad.losses._soft_retrieval import LEFT_OUT, NOT_RELEVANT, RELEVANT
 from rankgrad.losses.memory import CrossBatchMemory
 
-__all__ = ["is_score_matrix", "similarities"]
+__all__ = ["check_memory", "is_score_matrix", "similarities"]
 
 
 def is_score_matrix(embeddings: Tensor, labels: Tensor) -> bool:
     """Return whether the two are scores and relevance: tensors of one shape."""
+    check_floating("embeddings", embeddings)
+    check_real("labels", labels)
     return labels.shape == embeddings.shape
+
+
+def check_memory(memory: CrossBatchMemory | None) -> CrossBatchMemory | None:
+    """Return the memory; raise ``TypeError`` if it is something else."""
+    if memory is not None and not isinstance(memory, CrossBatchMemory):
+        raise TypeError(f"memory must be a CrossBatchMemory, got {type(memory).__name__}")
+    return memory
 
 
 def similarities(
@@ -27,15 +38,20 @@ def similarities(
     *,
     normalize: bool,
     self_code: int,
+    group: Group,
 ) -> tuple[Tensor, Tensor]:
     """Return the scores ``[batch, gallery]`` and the code of each item for each query.
 
     The gallery is ``ref_emb``, or the batch itself and what the memory holds; in the batch
-    ``self_code`` is what a query is to itself.
+    ``self_code`` is what a query is to itself. With a ``group`` the batch of the gallery is that
+    of all workers; the queries are this worker's.
     """
     _check(embeddings, labels, "embeddings", "labels")
     x = embeddings.to(compute_dtype(embeddings))
-    filled = None
+    workers = members(group)
+    if workers is not None and not (indices_tuple is None and memory is None and ref_emb is None):
+        raise ValueError("group must be None with indices_tuple, ref_emb or a memory")
+    filled, begin = None, 0
     if ref_emb is not None:
         if ref_labels is None:
             raise ValueError("ref_labels must be given with ref_emb")
@@ -45,8 +61,15 @@ def similarities(
         gallery, gallery_labels = ref_emb.to(x.dtype), ref_labels
     elif memory is not None:
         held, held_labels, filled = memory.contents()
+        if held.shape[1] != x.shape[1]:
+            raise ValueError(
+                f"embeddings must have the {held.shape[1]} features of the memory, got {x.shape[1]}"
+            )
         gallery = torch.cat([x, held.to(x.dtype)])
         gallery_labels = torch.cat([labels.to(held_labels.dtype), held_labels])
+    elif workers is not None:
+        gallery, begin = all_gather(x, workers), first_of(x, workers)
+        gallery_labels = all_gather(labels, workers)
     else:
         gallery, gallery_labels = x, labels
     if gallery.shape[1] != x.shape[1]:
@@ -66,12 +89,13 @@ def similarities(
     if filled is not None:
         codes[:, x.shape[0] :] *= filled
     if ref_emb is None:
-        codes.fill_diagonal_(self_code)
+        codes[:, begin : begin + x.shape[0]].fill_diagonal_(self_code)
     return scores, codes
 
 
 def _check(embeddings: Tensor, labels: Tensor, name: str, labels_name: str) -> None:
     check_floating(name, embeddings)
+    check_real(labels_name, labels)
     if embeddings.dim() != 2:
         raise ValueError(f"{name} must have the shape [n, d], got {tuple(embeddings.shape)}")
     if labels.shape != embeddings.shape[:1]:

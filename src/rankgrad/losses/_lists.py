@@ -12,7 +12,7 @@ from rankgrad.checks import (
     check_same_shape,
     compute_dtype,
 )
-from rankgrad.losses._rows import real
+from rankgrad.losses._rows import check_real, real
 
 __all__ = ["Lists", "lists"]
 
@@ -55,9 +55,7 @@ def lists(scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Lists:
     check_floating("scores", scores)
     if scores.dim() == 0:
         raise ValueError("scores must have at least one dimension, got a scalar")
-    if not isinstance(relevance, Tensor) or relevance.is_complex():
-        got = relevance.dtype if isinstance(relevance, Tensor) else type(relevance).__name__
-        raise TypeError(f"relevance must be a real tensor, got {got}")
+    check_real("relevance", relevance)
     check_same_shape("relevance", relevance, "scores", scores)
     check_same_device("relevance", relevance, "scores", scores)
     x = scores.to(compute_dtype(scores))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rankgrad.checks import check_choice
+from rankgrad.distributed import Group, all_sum, members
 
 __all__ = ["REDUCTIONS", "check_reduction", "full_precision", "reduce"]
 
@@ -17,7 +18,9 @@ def check_reduction(reduction: str) -> None:
     check_choice("reduction", reduction, REDUCTIONS)
 
 
-def reduce(values: Tensor, reduction: str, valid: Tensor | None = None) -> Tensor:
+def reduce(
+    values: Tensor, reduction: str, valid: Tensor | None = None, *, group: Group = None
+) -> Tensor:
     """Reduce ``values`` over the entries for which ``valid`` is True.
 
     Where ``valid`` is False the value counts as zero, whatever it holds, and "mean" does not count
@@ -29,6 +32,7 @@ def reduce(values: Tensor, reduction: str, valid: Tensor | None = None) -> Tenso
         values: any shape, a scalar included.
         reduction: "mean", "sum" or "none" (the values, zero where not valid).
         valid: boolean, broadcastable to ``values``; None = all valid.
+        group: the workers whose values "mean" and "sum" are over.
 
     >>> reduce(torch.tensor([1.0, 3.0, torch.nan]), "mean", torch.tensor([True, True, False]))
     tensor(2.)
@@ -41,9 +45,12 @@ def reduce(values: Tensor, reduction: str, valid: Tensor | None = None) -> Tenso
         values = torch.where(valid, values, 0.0)
     if reduction == "none":
         return values
-    total = values.sum()
+    total = all_sum(values.sum(), group)
     if reduction == "sum":
         return total
+    if members(group) is not None:
+        count = values.new_tensor(values.numel()) if valid is None else valid.sum().to(values.dtype)
+        return total / all_sum(count, group).clamp(min=1)
     if valid is None:
         return total / max(values.numel(), 1)
     return total / valid.sum().clamp(min=1)

@@ -1,5 +1,6 @@
 """Predictions beside targets, row by row, with a mask."""
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from rankgrad.checks import (
     compute_dtype,
 )
 
-__all__ = ["Rows", "paired", "real"]
+__all__ = ["Rows", "check_real", "paired", "real"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class Rows:
         return self.count.squeeze(-1) >= count
 
 
+def check_real(name: str, x: Tensor) -> None:
+    """Raise ``TypeError`` unless ``x`` is a tensor of real numbers or booleans."""
+    if not isinstance(x, Tensor) or x.is_complex():
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name} must be a real tensor, got {got}")
+
+
 def real(x: Tensor) -> Tensor:
     """Return ``x`` in a floating dtype that holds its values: labels may come as integers."""
     if x.is_floating_point():
@@ -61,15 +69,20 @@ def real(x: Tensor) -> Tensor:
 def paired(predictions: Tensor, targets: Tensor, mask: Tensor | None, dim: int = -1) -> Rows:
     """Check predictions, targets and mask, and lay their rows along the last dimension."""
     check_floating("predictions", predictions)
-    if not isinstance(targets, Tensor) or targets.is_complex():
-        got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
-        raise TypeError(f"targets must be a real tensor, got {got}")
+    check_real("targets", targets)
     check_same_shape("targets", targets, "predictions", predictions)
     check_same_device("targets", targets, "predictions", predictions)
     if predictions.dim() == 0:
         raise ValueError("predictions must have at least one dimension, got a scalar")
     floating = (predictions, targets) if targets.is_floating_point() else (predictions,)
     x = predictions.to(compute_dtype(*floating)).movedim(dim, -1)
+    if x.shape[-1] == 1 < x.numel() and not torch.compiler.is_compiling():
+        warnings.warn(
+            f"predictions of shape {tuple(predictions.shape)} are {x.numel()} rows of one entry "
+            f"along dim={dim}, whose order says nothing; for one row of {x.numel()} choose "
+            "another dim",
+            stacklevel=3,
+        )
     y = real(targets).movedim(dim, -1)
     if mask is None:
         return Rows(x, y, None, x.new_full((*x.shape[:-1], 1), x.shape[-1]))

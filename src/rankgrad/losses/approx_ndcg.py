@@ -1,9 +1,11 @@
 """NDCG and the reciprocal rank, with soft ranks in the place of the hard ones."""
 
+import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from rankgrad.comparisons import Logistic
+from rankgrad.distributed import Group
 from rankgrad.losses._lists import Lists, lists
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
@@ -32,6 +34,7 @@ def approx_ndcg_loss(
     gain: str = "exponential",
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*lists"]:
     r"""Return one minus the NDCG that the soft ranks of each list would have.
 
@@ -51,13 +54,16 @@ def approx_ndcg_loss(
             out.
         reduction: over the lists: "mean", "sum" or "none". A list without relevance has loss 0
             and is left out of the mean.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A list with a NaN is NaN.
 
     Raises:
         TypeError: ``scores`` is not floating point, or ``mask`` not boolean.
-        ValueError: a shape, device or setting does not fit.
+        ValueError: a shape, device or setting does not fit, or relevance is negative (NaN
+            instead on other devices than the CPU and in compiled code).
 
     Cost: that of the ranker, and one sort.
 
@@ -79,7 +85,7 @@ def approx_ndcg_loss(
     ideal = ideal_dcg(gains, k)
     discounts = discount(as_ranker(ranker)(given.scores, given.mask), k)
     value = ndcg_of_discounts(discounts, gains, ideal)
-    return reduce(1 - value, reduction, ~(ideal <= 0)).to(scores.dtype)
+    return reduce(1 - value, reduction, ~(ideal <= 0), group=group).to(scores.dtype)
 
 
 def approx_mrr_loss(
@@ -89,6 +95,7 @@ def approx_mrr_loss(
     ranker: RankerLike = _DEFAULT,
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*lists"]:
     """Return one minus the reciprocal of the smallest soft rank of a relevant item, by list.
 
@@ -105,6 +112,8 @@ def approx_mrr_loss(
             out.
         reduction: over the lists: "mean", "sum" or "none". A list without a relevant item has
             loss 0 and is left out of the mean.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A list with a NaN is NaN.
@@ -127,7 +136,9 @@ def approx_mrr_loss(
     relevant = given.relevance > 0
     ranks = as_ranker(ranker)(given.scores, given.mask)
     value = reciprocal_rank_of_ranks(ranks, relevant)
-    return reduce(1 - value, reduction, relevant.any(dim=-1)).to(scores.dtype)
+    broken = given.relevance.isnan().any(dim=-1)
+    value = torch.where(broken, torch.nan, value)
+    return reduce(1 - value, reduction, relevant.any(dim=-1) | broken, group=group).to(scores.dtype)
 
 
 class ApproxNDCGLoss(nn.Module):
@@ -138,6 +149,8 @@ class ApproxNDCGLoss(nn.Module):
         k: items that rank behind ``k`` do not count; None for all.
         gain: "exponential" or "linear".
         reduction: "mean", "sum" or "none", over the lists.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     >>> import torch
     >>> loss = ApproxNDCGLoss(ranker="projection", k=2)
@@ -153,6 +166,7 @@ class ApproxNDCGLoss(nn.Module):
         k: int | None = None,
         gain: str = "exponential",
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
@@ -160,6 +174,7 @@ class ApproxNDCGLoss(nn.Module):
         check_cut_off(k)
         hold_ranker(self, ranker)
         self.k, self.gain, self.reduction = k, gain, reduction
+        self.group = group
 
     def forward(
         self,
@@ -176,6 +191,7 @@ class ApproxNDCGLoss(nn.Module):
             gain=self.gain,
             mask=mask,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:
@@ -189,6 +205,8 @@ class ApproxMRRLoss(nn.Module):
     Args:
         ranker: what makes the soft ranks; pairwise logistic with temperature 0.1 by default.
         reduction: "mean", "sum" or "none", over the lists.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     >>> import torch
     >>> ApproxMRRLoss(ranker="hard")(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([0, 1, 1]))
@@ -197,11 +215,14 @@ class ApproxMRRLoss(nn.Module):
 
     ranker: Ranker
 
-    def __init__(self, ranker: RankerLike = _DEFAULT, reduction: str = "mean") -> None:
+    def __init__(
+        self, ranker: RankerLike = _DEFAULT, reduction: str = "mean", group: Group = None
+    ) -> None:
         super().__init__()
         check_reduction(reduction)
         hold_ranker(self, ranker)
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -211,7 +232,12 @@ class ApproxMRRLoss(nn.Module):
     ) -> Float[Tensor, "*lists"]:
         """Return the loss of these lists."""
         return approx_mrr_loss(
-            scores, relevance, ranker=self.ranker, mask=mask, reduction=self.reduction
+            scores,
+            relevance,
+            ranker=self.ranker,
+            mask=mask,
+            reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

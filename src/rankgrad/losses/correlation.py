@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from rankgrad.losses._module import settings
 from rankgrad.losses._reduce import check_reduction, reduce
 from rankgrad.losses._rows import Rows, paired
+from rankgrad.losses._world import Group, gathered
 
 __all__ = [
     "ConcordanceLoss",
@@ -43,6 +44,7 @@ def _direction(x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     return away / torch.where(flat, 1.0, length).sqrt(), flat
 
 
+@gathered("predictions", "targets", along="dim")
 def correlation_loss(
     predictions: Float[Tensor, "*shape"],
     targets: Shaped[Tensor, "*shape"],
@@ -50,6 +52,7 @@ def correlation_loss(
     mask: Bool[Tensor, "*mask"] | None = None,
     dim: int = -1,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return one minus Pearson's correlation of each row.
 
@@ -67,6 +70,8 @@ def correlation_loss(
         dim: the dimension to correlate along; 0 for a batch of ``[n, 1]`` outputs.
         reduction: over the rows: "mean", "sum" or "none". A row with fewer than two valid entries
             has loss 0 and is left out of the mean.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``predictions``. A row with a NaN is NaN.
@@ -89,6 +94,7 @@ def correlation_loss(
     return loss.to(predictions.dtype)
 
 
+@gathered("predictions", "targets", along="dim")
 def concordance_loss(
     predictions: Float[Tensor, "*shape"],
     targets: Shaped[Tensor, "*shape"],
@@ -96,6 +102,7 @@ def concordance_loss(
     mask: Bool[Tensor, "*mask"] | None = None,
     dim: int = -1,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return one minus Lin's concordance correlation coefficient of each row.
 
@@ -140,11 +147,12 @@ def concordance_loss(
 class _PerRow(nn.Module):
     """Settings that both losses have."""
 
-    def __init__(self, dim: int = -1, reduction: str = "mean") -> None:
+    def __init__(self, dim: int = -1, reduction: str = "mean", group: Group = None) -> None:
         super().__init__()
         check_reduction(reduction)
         self.dim = dim
         self.reduction = reduction
+        self.group = group
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""
@@ -157,6 +165,8 @@ class CorrelationLoss(_PerRow):
     Args:
         dim: the dimension to correlate along.
         reduction: "mean", "sum" or "none", over the rows.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> CorrelationLoss()(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1, 2, 3]))
     tensor(0.0180)
@@ -170,7 +180,12 @@ class CorrelationLoss(_PerRow):
     ) -> Float[Tensor, "*rows"]:
         """Return the loss of these predictions."""
         return correlation_loss(
-            predictions, targets, mask=mask, dim=self.dim, reduction=self.reduction
+            predictions,
+            targets,
+            mask=mask,
+            dim=self.dim,
+            reduction=self.reduction,
+            group=self.group,
         )
 
 
@@ -180,6 +195,8 @@ class ConcordanceLoss(_PerRow):
     Args:
         dim: the dimension to compare along.
         reduction: "mean", "sum" or "none", over the rows.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> ConcordanceLoss()(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1, 2, 3]))
     tensor(0.1429)
@@ -193,5 +210,10 @@ class ConcordanceLoss(_PerRow):
     ) -> Float[Tensor, "*rows"]:
         """Return the loss of these predictions."""
         return concordance_loss(
-            predictions, targets, mask=mask, dim=self.dim, reduction=self.reduction
+            predictions,
+            targets,
+            mask=mask,
+            dim=self.dim,
+            reduction=self.reduction,
+            group=self.group,
         )

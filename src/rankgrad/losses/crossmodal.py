@@ -6,21 +6,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rankgrad.checks import check_finite_number, check_floating, check_mask
+from rankgrad.checks import check_finite_number, check_floating, check_mask, compute_dtype
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._world import Group, gathered
 from rankgrad.rankers import Ranker, as_ranker
 from rankgrad.sorting import sort
 
 __all__ = ["RankHardLoss", "RankLoss", "rank_hard_loss", "rank_loss"]
 
 
+@gathered("scores", along=-2, mask_shape=lambda shape: shape[:-1])
 def rank_loss(
     scores: Float[Tensor, "*batch n n"],
     *,
     ranker: Ranker | str | Callable[..., Tensor] = "sodeep",
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*values"]:
     r"""Return how far down each positive ranks among the candidates, in both directions.
 
@@ -36,6 +39,8 @@ def rank_loss(
         mask: boolean, broadcastable to ``[*batch, n]``, True = valid; False takes a pair, that is
             its row and its column, out. ``n`` counts the valid pairs.
         reduction: over the pairs: "mean", or "sum" as published; "none" gives ``[*batch, n]``.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``scores``. A NaN score makes its row and its column NaN.
@@ -59,6 +64,7 @@ def rank_loss(
     return reduce(loss, reduction, valid).to(scores.dtype)
 
 
+@gathered("scores", along=-2, mask_shape=lambda shape: shape[:-1])
 def rank_hard_loss(
     scores: Float[Tensor, "*batch n n"],
     *,
@@ -67,6 +73,7 @@ def rank_hard_loss(
     ranker: Ranker | str | Callable[..., Tensor] = "sodeep",
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*values"]:
     r"""Return how far the hardest negatives come within a margin of each positive, in ranks.
 
@@ -88,6 +95,8 @@ def rank_hard_loss(
         ranker: what makes the soft ranks; see :func:`rankgrad.rankers.as_ranker`.
         mask: boolean, broadcastable to ``[*batch, n]``, True = valid pair.
         reduction: over the pairs: "mean", or "sum" as published; "none" gives ``[*batch, n]``.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``scores``; 0 for a pair without a negative.
@@ -132,6 +141,7 @@ def _ranks(
             f"got {tuple(scores.shape)}"
         )
     serve = as_ranker(ranker)
+    scores = scores.to(compute_dtype(scores))  # once: both gradients meet in full precision
     if mask is None:
         n = max(scores.shape[-1], 1)
         return serve(scores) / n, serve(scores.mT) / n, None
@@ -160,6 +170,8 @@ class RankLoss(nn.Module):
     Args:
         ranker: what makes the soft ranks.
         reduction: "mean", "sum" or "none", over the pairs.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> RankLoss(ranker="hard")(torch.eye(4))
     tensor(0.5000)
@@ -171,11 +183,13 @@ class RankLoss(nn.Module):
         self,
         ranker: Ranker | str | Callable[..., Tensor] = "sodeep",
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
         hold_ranker(self, ranker)
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -183,7 +197,9 @@ class RankLoss(nn.Module):
         mask: Bool[Tensor, "*mask"] | None = None,
     ) -> Float[Tensor, "*values"]:
         """Return the loss of this score matrix."""
-        return rank_loss(scores, ranker=self.ranker, mask=mask, reduction=self.reduction)
+        return rank_loss(
+            scores, ranker=self.ranker, mask=mask, reduction=self.reduction, group=self.group
+        )
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""
@@ -198,6 +214,8 @@ class RankHardLoss(nn.Module):
         n_hardest: negatives for each positive and direction.
         ranker: what makes the soft ranks.
         reduction: "mean", "sum" or "none", over the pairs.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> RankHardLoss(margin=0.2, n_hardest=1, ranker="hard")(torch.eye(4))
     tensor(0.)
@@ -211,6 +229,7 @@ class RankHardLoss(nn.Module):
         n_hardest: int = 1,
         ranker: Ranker | str | Callable[..., Tensor] = "sodeep",
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
@@ -218,6 +237,7 @@ class RankHardLoss(nn.Module):
         self.margin = check_finite_number("margin", margin)
         self.n_hardest = _positive_count(n_hardest)
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -232,6 +252,7 @@ class RankHardLoss(nn.Module):
             ranker=self.ranker,
             mask=mask,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

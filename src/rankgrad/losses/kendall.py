@@ -9,6 +9,7 @@ from rankgrad.comparisons import Comparison, Logistic
 from rankgrad.losses._module import settings
 from rankgrad.losses._reduce import check_reduction, reduce
 from rankgrad.losses._rows import Rows, paired
+from rankgrad.losses._world import Group, gathered
 from rankgrad.pairwise import pairwise_sum
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
@@ -18,6 +19,7 @@ __all__ = ["KendallLoss", "kendall_loss"]
 _BLOCK = 32  # pairs within so many neighbours are compared directly
 
 
+@gathered("predictions", "targets", along="dim")
 def kendall_loss(
     predictions: Float[Tensor, "*shape"],
     targets: Shaped[Tensor, "*shape"],
@@ -27,6 +29,7 @@ def kendall_loss(
     mask: Bool[Tensor, "*mask"] | None = None,
     dim: int = -1,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return one minus a soft Kendall's tau-b of each row.
 
@@ -51,6 +54,8 @@ def kendall_loss(
         dim: the dimension to compare along; 0 for a batch of ``[n, 1]`` outputs.
         reduction: over the rows: "mean", "sum" or "none". A row with fewer than two valid entries
             has loss 0 and is left out of the mean.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``predictions``. A row with a NaN is NaN.
@@ -170,6 +175,8 @@ class KendallLoss(nn.Module):
         standardize: divide the predictions of each row by their standard deviation first.
         dim: the dimension to compare along.
         reduction: "mean", "sum" or "none", over the rows.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> KendallLoss()(torch.tensor([0.2, 0.1, 0.7, 0.9]), torch.tensor([1, 2, 3, 3]))
     tensor(0.4348)
@@ -181,6 +188,7 @@ class KendallLoss(nn.Module):
         standardize: bool = True,
         dim: int = -1,
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
@@ -190,6 +198,7 @@ class KendallLoss(nn.Module):
         self.standardize = standardize
         self.dim = dim
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -206,6 +215,7 @@ class KendallLoss(nn.Module):
             mask=mask,
             dim=self.dim,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from rankgrad.checks import check_choice, check_positive
+from rankgrad.distributed import Group
 from rankgrad.losses._lists import lists
 from rankgrad.losses._module import settings
 from rankgrad.losses._reduce import check_reduction, reduce
@@ -31,6 +32,7 @@ def lambda_loss(
     gain: str = "exponential",
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*lists"]:
     r"""Return the logistic losses of all pairs of each list, weighted by their worth to NDCG.
 
@@ -64,13 +66,16 @@ def lambda_loss(
         reduction: over the lists: "mean", "sum" or "none". A list without a relevant item has
             loss 0 and is left out of the mean, and so is (but for "ndcg_loss1") a list whose
             items are all equally relevant.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A list with a NaN is NaN.
 
     Raises:
         TypeError: ``scores`` is not floating point, or ``mask`` not boolean.
-        ValueError: a shape, device or setting does not fit.
+        ValueError: a shape, device or setting does not fit, or relevance is negative (NaN
+            instead on other devices than the CPU and in compiled code).
 
     Cost: ``O(n^2)`` time and memory for each list.
 
@@ -104,12 +109,13 @@ def lambda_loss(
     gap = given.scores.unsqueeze(-1) - given.scores.unsqueeze(-2)
     losses = F.softplus(-sigma * gap) * (weights / math.log(2))
     loss = torch.where(pairs, losses, 0.0).sum(dim=(-2, -1))
-    # NaN ranks lose to every comparison above.
-    loss = torch.where(ranks.isnan().any(dim=-1), torch.nan, loss)
+    # NaN loses every comparison above.
+    broken = ranks.isnan() | gains.isnan()
+    loss = torch.where(broken.any(dim=-1), torch.nan, loss)
     counts = ~(ideal <= 0)
     if scheme != "ndcg_loss1":
         counts = counts & given.ordered()
-    return reduce(loss, reduction, counts).to(scores.dtype)
+    return reduce(loss, reduction, counts, group=group).to(scores.dtype)
 
 
 def _weights(gains: Tensor, ranks: Tensor, scheme: str, mu: float) -> Tensor:
@@ -138,6 +144,8 @@ class LambdaLoss(nn.Module):
         k: only pairs with an item among the first ``k`` count; None for all.
         gain: "exponential" or "linear".
         reduction: "mean", "sum" or "none", over the lists.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     >>> LambdaLoss()(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([0, 2, 1]))
     tensor(5.6687)
@@ -151,6 +159,7 @@ class LambdaLoss(nn.Module):
         k: int | None = None,
         gain: str = "exponential",
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_choice("scheme", scheme, SCHEMES)
@@ -161,6 +170,7 @@ class LambdaLoss(nn.Module):
         self.sigma = check_positive("sigma", sigma)
         self.mu = check_positive("mu", mu, zero_allowed=True)
         self.k, self.gain, self.reduction = k, gain, reduction
+        self.group = group
 
     def forward(
         self,
@@ -179,6 +189,7 @@ class LambdaLoss(nn.Module):
             gain=self.gain,
             mask=mask,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

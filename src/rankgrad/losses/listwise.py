@@ -5,9 +5,11 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from rankgrad.checks import check_choice
+from rankgrad.distributed import Group
 from rankgrad.losses._lists import lists
 from rankgrad.losses._module import settings
 from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.metrics.of_ranks import not_negative
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
 
@@ -24,6 +26,7 @@ def list_mle_loss(
     ties: str = "shared",
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*lists"]:
     r"""Return minus the log likelihood of the order by relevance, under the Plackett-Luce model.
 
@@ -42,6 +45,8 @@ def list_mle_loss(
         reduction: over the lists: "mean", "sum" or "none". A list whose items are all equally
             relevant, for instance not at all, says nothing about their order: it has loss 0 and
             is left out of the mean.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A list with a NaN is NaN.
@@ -63,7 +68,7 @@ def list_mle_loss(
     given = lists(scores, relevance, mask)
     counts = given.ordered()
     if scores.shape[-1] == 0:
-        return reduce(given.scores.sum(dim=-1), reduction, counts).to(scores.dtype)
+        return reduce(given.scores.sum(dim=-1), reduction, counts, group=group).to(scores.dtype)
     # Masked items come first and weigh nothing, so that the others end in a common tail.
     order = argsort(torch.where(given.valid, given.relevance, torch.inf))
     valid = given.valid.gather(-1, order)
@@ -79,7 +84,7 @@ def list_mle_loss(
         tail = tail.gather(-1, torch.where(valid, start, 0))
     loss = torch.where(valid, tail - in_order, 0.0).sum(dim=-1)
     loss = torch.where(given.relevance.isnan().any(dim=-1), torch.nan, loss)
-    return reduce(loss, reduction, counts).to(scores.dtype)
+    return reduce(loss, reduction, counts, group=group).to(scores.dtype)
 
 
 def list_net_loss(
@@ -89,6 +94,7 @@ def list_net_loss(
     target: str = "softmax",
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*lists"]:
     r"""Return the cross entropy between who should come first and who does.
 
@@ -106,13 +112,16 @@ def list_net_loss(
         reduction: over the lists: "mean", "sum" or "none". A list whose items are all equally
             relevant, for instance not at all, says nothing about their order: it has loss 0 and
             is left out of the mean.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A list with a NaN is NaN.
 
     Raises:
         TypeError: ``scores`` is not floating point, or ``mask`` not boolean.
-        ValueError: a shape, device or setting does not fit.
+        ValueError: a shape, device or setting does not fit, or, for "proportional", relevance is
+            negative (NaN instead on other devices than the CPU and in compiled code).
 
     Cost: ``O(n)``.
 
@@ -131,10 +140,11 @@ def list_net_loss(
     if target == "softmax":
         wanted = torch.where(given.valid, given.grades, nothing).softmax(dim=-1)
     else:
-        total = given.grades.sum(dim=-1, keepdim=True)
-        wanted = given.grades / torch.where(total == 0, 1.0, total)
+        grades = not_negative(given.grades)
+        total = grades.sum(dim=-1, keepdim=True)
+        wanted = grades / torch.where(total == 0, 1.0, total)
     loss = -torch.where(given.valid, wanted * log_share, 0.0).sum(dim=-1)
-    return reduce(loss, reduction, given.ordered()).to(scores.dtype)
+    return reduce(loss, reduction, given.ordered(), group=group).to(scores.dtype)
 
 
 class ListMLELoss(nn.Module):
@@ -143,16 +153,19 @@ class ListMLELoss(nn.Module):
     Args:
         ties: "shared" or "ordinal".
         reduction: "mean", "sum" or "none", over the lists.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     >>> ListMLELoss()(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([2, 1, 0]))
     tensor(0.7209)
     """
 
-    def __init__(self, ties: str = "shared", reduction: str = "mean") -> None:
+    def __init__(self, ties: str = "shared", reduction: str = "mean", group: Group = None) -> None:
         super().__init__()
         check_choice("ties", ties, TIES)
         check_reduction(reduction)
         self.ties, self.reduction = ties, reduction
+        self.group = group
 
     def forward(
         self,
@@ -161,7 +174,9 @@ class ListMLELoss(nn.Module):
         mask: Bool[Tensor, "*mask"] | None = None,
     ) -> Float[Tensor, "*lists"]:
         """Return the loss of these lists."""
-        return list_mle_loss(scores, relevance, ties=self.ties, mask=mask, reduction=self.reduction)
+        return list_mle_loss(
+            scores, relevance, ties=self.ties, mask=mask, reduction=self.reduction, group=self.group
+        )
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""
@@ -174,16 +189,21 @@ class ListNetLoss(nn.Module):
     Args:
         target: "softmax" or "proportional".
         reduction: "mean", "sum" or "none", over the lists.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     >>> ListNetLoss()(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([2, 1, 0]))
     tensor(0.8324)
     """
 
-    def __init__(self, target: str = "softmax", reduction: str = "mean") -> None:
+    def __init__(
+        self, target: str = "softmax", reduction: str = "mean", group: Group = None
+    ) -> None:
         super().__init__()
         check_choice("target", target, TARGETS)
         check_reduction(reduction)
         self.target, self.reduction = target, reduction
+        self.group = group
 
     def forward(
         self,
@@ -193,7 +213,12 @@ class ListNetLoss(nn.Module):
     ) -> Float[Tensor, "*lists"]:
         """Return the loss of these lists."""
         return list_net_loss(
-            scores, relevance, target=self.target, mask=mask, reduction=self.reduction
+            scores,
+            relevance,
+            target=self.target,
+            mask=mask,
+            reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

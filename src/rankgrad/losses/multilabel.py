@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from rankgrad.checks import check_floating, check_mask, check_same_device, check_same_shape
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._rows import check_real
+from rankgrad.losses._world import Group, gathered
 from rankgrad.rankers import Ranker, as_ranker
 
 __all__ = ["MapRankingLoss", "map_ranking_loss"]
 
 
+@gathered("scores", "targets", along=-2)
 def map_ranking_loss(
     scores: Float[Tensor, "*batch n classes"],
     targets: Shaped[Tensor, "*batch n classes"],
@@ -22,6 +25,7 @@ def map_ranking_loss(
     normalize: bool = False,
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*values"]:
     r"""Return how far down the positives of each class rank among the ``n`` samples.
 
@@ -40,6 +44,8 @@ def map_ranking_loss(
         reduction: over the classes that have a positive: "mean", or "sum" as published; "none"
             gives ``[*batch, classes]``. A class without a positive has loss 0 and is left out of
             the mean.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``scores``. A class with a NaN score is NaN.
@@ -66,6 +72,7 @@ def map_ranking_loss(
         raise ValueError(
             f"scores must have the shape [*batch, n, classes], got {tuple(scores.shape)}"
         )
+    check_real("targets", targets)
     check_same_shape("targets", targets, "scores", scores)
     check_same_device("targets", targets, "scores", scores)
     flags = None
@@ -93,6 +100,8 @@ class MapRankingLoss(nn.Module):
         ranker: what makes the soft ranks.
         normalize: divide the loss of a class by its number of positives.
         reduction: "mean", "sum" or "none", over the classes that have a positive.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> loss = MapRankingLoss(ranker="hard", reduction="none")
     >>> loss(torch.tensor([[0.9, 0.1], [0.3, 0.8]]), torch.tensor([[0, 1], [1, 1]]))
@@ -106,12 +115,14 @@ class MapRankingLoss(nn.Module):
         ranker: Ranker | str | Callable[..., Tensor] = "sodeep",
         normalize: bool = False,
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
         hold_ranker(self, ranker)
         self.normalize = normalize
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -127,6 +138,7 @@ class MapRankingLoss(nn.Module):
             normalize=self.normalize,
             mask=mask,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from rankgrad.distributed import Group
 from rankgrad.losses._lists import lists
 from rankgrad.losses._module import settings
 from rankgrad.losses._reduce import check_reduction, full_precision, reduce
@@ -36,6 +37,7 @@ def neural_ndcg_loss(
     gain: str = "exponential",
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*lists"]:
     r"""Return one minus the NDCG of the gains in the soft order of the scores.
 
@@ -58,6 +60,8 @@ def neural_ndcg_loss(
             out.
         reduction: over the lists: "mean", "sum" or "none". A list without relevance has loss 0
             and is left out of the mean.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A list with a NaN is NaN.
@@ -65,7 +69,8 @@ def neural_ndcg_loss(
     Raises:
         TypeError: ``scores`` is not floating point, ``mask`` not boolean, or ``ranker`` has no
             permutation matrix.
-        ValueError: a shape, device or setting does not fit.
+        ValueError: a shape, device or setting does not fit, or relevance is negative (NaN
+            instead on other devices than the CPU and in compiled code).
 
     Cost: ``O(n^2)`` time and memory for each list, ``O(scaling_steps n^2)`` time with scaling;
     without it that of ``ranker.reorder``.
@@ -94,7 +99,7 @@ def neural_ndcg_loss(
         in_order = ranker.reorder(given.scores, gains, given.mask)
     place = torch.arange(1, gains.shape[-1] + 1, device=gains.device, dtype=gains.dtype)
     value = ndcg_of_discounts(discount(place, k).expand_as(gains), in_order, ideal)
-    return reduce(1 - value, reduction, ~(ideal <= 0)).to(scores.dtype)
+    return reduce(1 - value, reduction, ~(ideal <= 0), group=group).to(scores.dtype)
 
 
 def _scaled_product(matrix: Tensor, values: Tensor, steps: int) -> Tensor:
@@ -121,6 +126,8 @@ def _with_matrix(ranker: Ranker | str) -> PermutationRanker:
 
 
 def _steps(scaling_steps: int) -> int:
+    if isinstance(scaling_steps, bool) or not isinstance(scaling_steps, int):
+        raise TypeError(f"scaling_steps must be an int, got {type(scaling_steps).__name__}")
     if scaling_steps < 0:
         raise ValueError(f"scaling_steps must be >= 0, got {scaling_steps}")
     return scaling_steps
@@ -135,6 +142,8 @@ class NeuralNDCGLoss(nn.Module):
         k: only the first ``k`` places count; None for all.
         gain: "exponential" or "linear".
         reduction: "mean", "sum" or "none", over the lists.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     >>> import torch
     >>> loss = NeuralNDCGLoss(ranker="softsort", scaling_steps=0)
@@ -151,6 +160,7 @@ class NeuralNDCGLoss(nn.Module):
         k: int | None = None,
         gain: str = "exponential",
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
@@ -159,6 +169,7 @@ class NeuralNDCGLoss(nn.Module):
         self.ranker = _with_matrix(ranker)
         self.scaling_steps = _steps(scaling_steps)
         self.k, self.gain, self.reduction = k, gain, reduction
+        self.group = group
 
     def forward(
         self,
@@ -176,6 +187,7 @@ class NeuralNDCGLoss(nn.Module):
             gain=self.gain,
             mask=mask,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from rankgrad.distributed import Group, all_gather, members
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
 from rankgrad.rankers import Ranker
@@ -38,6 +39,8 @@ class RankMetricLoss(nn.Module):
             as the keyword ``mask``; ranks are 0 where it is False.
         ranker: what makes the soft ranks; see :func:`rankgrad.rankers.as_ranker`.
         reduction: "mean", "sum" or "none", of what the criterion returns.
+        group: the workers whose scores, and targets if they are a tensor, are joined along the
+            last dimension first; see :mod:`rankgrad.distributed`.
     """
 
     ranker: Ranker
@@ -47,6 +50,7 @@ class RankMetricLoss(nn.Module):
         criterion: Callable[..., Tensor],
         ranker: Ranker | str | Callable[..., Tensor] = "sodeep",
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         if not callable(criterion):
@@ -55,6 +59,7 @@ class RankMetricLoss(nn.Module):
         hold_ranker(self, ranker)
         self.criterion = criterion
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -63,6 +68,11 @@ class RankMetricLoss(nn.Module):
         mask: Bool[Tensor, "*mask"] | None = None,
     ) -> Float[Tensor, "*values"]:
         """Return the criterion of the soft ranks, reduced, in the dtype of ``scores``."""
+        if members(self.group) is not None:
+            mask = None if mask is None else all_gather(mask.expand(scores.shape), self.group, -1)
+            if isinstance(targets, Tensor):
+                targets = all_gather(targets, self.group, -1)
+            scores = all_gather(scores, self.group, -1)
         ranks = self.ranker(scores, mask)
         if mask is None:
             values = self.criterion(ranks, targets)

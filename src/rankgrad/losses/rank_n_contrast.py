@@ -15,19 +15,23 @@ from rankgrad.checks import (
     check_same_device,
     compute_dtype,
 )
+from rankgrad.losses._rows import check_real
+from rankgrad.losses._world import Group, gathered
 
-__all__ = ["RankNContrastLoss", "rank_n_contrast"]
+__all__ = ["RankNContrastLoss", "rank_n_contrast_loss"]
 
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-def rank_n_contrast(
+@gathered("features", "labels", along=0, mask_shape=lambda shape: shape[:1])
+def rank_n_contrast_loss(
     features: Float[Tensor, "n d"] | Float[Tensor, "n views d"],
     labels: Shaped[Tensor, " n"] | Shaped[Tensor, "n label_dims"],
     *,
     temperature: float = 2.0,
     mask: Bool[Tensor, " n"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "..."]:
     r"""Contrast every pair of samples with the samples that are at least as far away in label.
 
@@ -49,6 +53,8 @@ def rank_n_contrast(
         reduction: ``"none"`` gives the loss of each anchor, ``[n]`` or ``[n, views]`` (zero where
             the mask is False); ``"sum"`` adds them up; ``"mean"`` is their mean over the anchors
             that take part.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``features``. Fewer than two samples give zero, with a gradient.
@@ -64,13 +70,13 @@ def rank_n_contrast(
     Regression. NeurIPS 2023.
 
     >>> import torch
-    >>> from rankgrad.losses.rank_n_contrast import rank_n_contrast
+    >>> from rankgrad.losses.rank_n_contrast import rank_n_contrast_loss
     >>> labels = torch.tensor([1.0, 2.0, 3.0])
     >>> in_order = torch.tensor([[0.0], [1.0], [2.0]])
     >>> out_of_order = torch.tensor([[0.0], [2.0], [1.0]])
-    >>> rank_n_contrast(in_order, labels)
+    >>> rank_n_contrast_loss(in_order, labels)
     tensor(0.3891)
-    >>> rank_n_contrast(out_of_order, labels)
+    >>> rank_n_contrast_loss(out_of_order, labels)
     tensor(0.5192)
     """
     check_floating("features", features)
@@ -78,6 +84,7 @@ def rank_n_contrast(
         raise ValueError(
             f"features must have the shape [n, d] or [n, views, d], got {tuple(features.shape)}"
         )
+    check_real("labels", labels)
     if labels.dim() not in (1, 2) or labels.shape[0] != features.shape[0]:
         raise ValueError(
             f"labels must have the shape [n] or [n, L] with n = {features.shape[0]} as in "
@@ -180,11 +187,13 @@ class _PrefixContrast(torch.autograd.Function):
 
 
 class RankNContrastLoss(nn.Module):
-    """Rank-N-Contrast as a module; see :func:`rank_n_contrast`.
+    """Rank-N-Contrast as a module; see :func:`rank_n_contrast_loss`.
 
     Args:
         temperature: Divides the feature distances; above zero.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> import torch
     >>> loss = RankNContrastLoss(temperature=1.0)
@@ -192,11 +201,14 @@ class RankNContrastLoss(nn.Module):
     tensor(0.3355)
     """
 
-    def __init__(self, temperature: float = 2.0, reduction: str = "mean") -> None:
+    def __init__(
+        self, temperature: float = 2.0, reduction: str = "mean", group: Group = None
+    ) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
         check_choice("reduction", reduction, _REDUCTIONS)
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -205,12 +217,13 @@ class RankNContrastLoss(nn.Module):
         mask: Bool[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "..."]:
         """Return the loss of these features and labels."""
-        return rank_n_contrast(
+        return rank_n_contrast_loss(
             features,
             labels,
             temperature=self.temperature,
             mask=mask,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

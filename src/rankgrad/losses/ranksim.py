@@ -19,13 +19,14 @@ from rankgrad.checks import (
 )
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, full_precision, reduce
-from rankgrad.losses._rows import real
+from rankgrad.losses._rows import check_real, real
+from rankgrad.losses._world import Group, gathered
 from rankgrad.operators import operator
 from rankgrad.rankers import Ranker, as_ranker
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
 
-__all__ = ["RankSimLoss", "by_label", "ranksim_loss"]
+__all__ = ["RankSimLoss", "by_label", "rank_sim_loss"]
 
 UNIQUE = ("sample", "first", "none")
 
@@ -81,7 +82,8 @@ def _directions(points: Tensor) -> tuple[Tensor, Tensor]:
     return units * shrink, shrink / torch.where(zero, 1.0, size)
 
 
-def ranksim_loss(
+@gathered("features", "labels", along=0, mask_shape=lambda shape: shape[:1])
+def rank_sim_loss(
     features: Float[Tensor, "n *d"],
     labels: Shaped[Tensor, "n *label_dims"],
     *,
@@ -92,6 +94,7 @@ def ranksim_loss(
     generator: torch.Generator | None = None,
     mask: Bool[Tensor, " n"] | None = None,
     reduction: str = "sum",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return how differently the samples rank as neighbours of each other by label and feature.
 
@@ -152,7 +155,7 @@ def ranksim_loss(
 
     >>> labels = torch.tensor([1.0, 2.0, 4.0])
     >>> turned = torch.stack([labels.cos(), labels.sin()], dim=1)
-    >>> ranksim_loss(turned, labels), ranksim_loss(turned, labels[[1, 0, 2]])
+    >>> rank_sim_loss(turned, labels), rank_sim_loss(turned, labels[[1, 0, 2]])
     (tensor(0.), tensor(0.0741))
     """
     check_choice("unique", unique, UNIQUE)
@@ -160,6 +163,7 @@ def ranksim_loss(
     weight = check_finite_number("weight", weight)
     strength = check_positive("strength", strength)
     check_floating("features", features)
+    check_real("labels", labels)
     n = features.shape[0] if features.dim() else 0
     if features.dim() == 0 or labels.dim() == 0 or labels.shape[0] != n:
         raise ValueError(
@@ -251,13 +255,15 @@ def _by_ranker(points: Tensor, targets: Tensor, keep: Tensor | None, ranker: Ran
 
 
 class RankSimLoss(nn.Module):
-    """Neighbours rank alike by label and by feature; see :func:`ranksim_loss`.
+    """Neighbours rank alike by label and by feature; see :func:`rank_sim_loss`.
 
     Args:
         weight: factor of the loss and of its gradient.
         strength: how far the blackbox ranker perturbs.
         unique: "sample", "first" or "none".
         reduction: "sum", "mean" or "none", over the rows.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
         ranker: "blackbox", or any other ranker.
         generator: of torch, for "sample"; None = torch's global one.
 
@@ -275,6 +281,7 @@ class RankSimLoss(nn.Module):
         strength: float = 2.0,
         unique: str = "sample",
         reduction: str = "sum",
+        group: Group = None,
         ranker: Ranker | str | Callable[..., Tensor] = "blackbox",
         generator: torch.Generator | None = None,
     ) -> None:
@@ -289,6 +296,7 @@ class RankSimLoss(nn.Module):
         self.strength = check_positive("strength", strength)
         self.unique = unique
         self.reduction = reduction
+        self.group = group
         self.generator = generator
 
     def forward(
@@ -298,7 +306,7 @@ class RankSimLoss(nn.Module):
         mask: Bool[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "*rows"]:
         """Return the loss of these features and labels."""
-        return ranksim_loss(
+        return rank_sim_loss(
             features,
             labels,
             weight=self.weight,
@@ -308,6 +316,7 @@ class RankSimLoss(nn.Module):
             generator=self.generator,
             mask=mask,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

@@ -14,9 +14,11 @@ from rankgrad.checks import (
     check_same_shape,
     compute_dtype,
 )
-from rankgrad.losses._embeddings import is_score_matrix, similarities
+from rankgrad.distributed import Group
+from rankgrad.losses._embeddings import check_memory, is_score_matrix, similarities
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._rows import check_real
 from rankgrad.losses._soft_retrieval import (
     LEFT_OUT,
     NOT_RELEVANT,
@@ -43,6 +45,7 @@ def recall_at_k_loss(
     ranker: RankerLike | None = None,
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return one minus a soft recall at ``k`` of each row, mean over the ``k``.
 
@@ -67,6 +70,8 @@ def recall_at_k_loss(
             out.
         reduction: over the rows: "mean", "sum" or "none". A row without a relevant item has loss
             0 and is left out of the mean.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A row with a NaN score and a relevant item is NaN.
@@ -89,6 +94,7 @@ def recall_at_k_loss(
     check_floating("scores", scores)
     if scores.dim() == 0:
         raise ValueError("scores must have at least one dimension, got a scalar")
+    check_real("relevance", relevance)
     check_same_shape("relevance", relevance, "scores", scores)
     check_same_device("relevance", relevance, "scores", scores)
     if mask is not None:
@@ -96,17 +102,17 @@ def recall_at_k_loss(
     ks, widths = _cut_offs(k, k_temperature)
     codes = item_codes(is_relevant(relevance), mask)
     x = scores.to(compute_dtype(scores))
-    return _loss(x, codes, ks, widths, temperature, ranker, reduction).to(scores.dtype)
+    return _loss(x, codes, ks, widths, temperature, ranker, reduction, group).to(scores.dtype)
 
 
 def _cut_offs(
     k: int | Sequence[int], k_temperature: float | Sequence[float]
 ) -> tuple[list[int], list[float]]:
     """Return the cut-offs and a width for each."""
-    ks = [k] if isinstance(k, int) else list(k)
+    ks = list(k) if isinstance(k, Sequence) else [k]
     for one in ks:
         if isinstance(one, bool) or not isinstance(one, int):
-            raise TypeError(f"k must be an int or several, got {one!r}")
+            raise TypeError(f"k must be an int or a sequence of them, got {k!r}")
     if not ks or min(ks) < 1:
         raise ValueError(f"k must be >= 1, got {k}")
     wide = isinstance(k_temperature, Sequence)
@@ -127,6 +133,7 @@ def _loss(
     temperature: float,
     ranker: RankerLike | None,
     reduction: str,
+    group: Group,
 ) -> Tensor:
     check_reduction(reduction)
     temperature = check_positive("temperature", temperature)
@@ -141,7 +148,7 @@ def _loss(
         for k, width in zip(ks, widths, strict=True):
             hits = torch.sigmoid((items.clamp(max=k) - ranks) / width)
             value = value + recall_of_hits(hits, relevant, k, "capped") / len(ks)
-    return reduce(1 - value, reduction, relevant.any(dim=-1))
+    return reduce(1 - value, reduction, relevant.any(dim=-1), group=group)
 
 
 class RecallAtKLoss(nn.Module):
@@ -163,6 +170,8 @@ class RecallAtKLoss(nn.Module):
         memory: a :class:`~rankgrad.losses.CrossBatchMemory` whose contents join the gallery. In
             training each batch is put into it afterwards; in evaluation it is not used.
         reduction: "mean", "sum" or "none", over the queries that have a relevant item.
+        group: the workers whose embeddings make up the gallery together, and over whose queries
+            the loss is reduced; see :mod:`rankgrad.distributed`.
 
     >>> embeddings = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.6], [0.0, 1.0]])
     >>> RecallAtKLoss(k=(1, 2), include_self=False)(embeddings, torch.tensor([0, 1, 0, 1]))
@@ -182,6 +191,7 @@ class RecallAtKLoss(nn.Module):
         ranker: RankerLike | None = None,
         memory: CrossBatchMemory | None = None,
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
@@ -193,8 +203,9 @@ class RecallAtKLoss(nn.Module):
         self.ranker = None
         if ranker is not None:
             hold_ranker(self, ranker)
-        self.memory = memory
+        self.memory = check_memory(memory)
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -214,6 +225,7 @@ class RecallAtKLoss(nn.Module):
                 k_temperature=self.k_temperature,
                 ranker=self.ranker,
                 reduction=self.reduction,
+                group=self.group,
             )
         memory = self.memory if self.training else None
         scores, codes = similarities(
@@ -225,6 +237,7 @@ class RecallAtKLoss(nn.Module):
             memory,
             normalize=self.normalize,
             self_code=NOT_RELEVANT if self.include_self else LEFT_OUT,
+            group=self.group,
         )
         loss = _loss(
             scores,
@@ -234,6 +247,7 @@ class RecallAtKLoss(nn.Module):
             self.temperature,
             self.ranker,
             self.reduction,
+            self.group,
         )
         if memory is not None:
             memory.enqueue(embeddings, labels)

@@ -10,6 +10,7 @@ from rankgrad.checks import check_choice, check_positive
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
 from rankgrad.losses._rows import Rows, paired
+from rankgrad.losses._world import Group, gathered
 from rankgrad.losses.spearman import spearman_loss
 from rankgrad.rankers import Ranker
 from rankgrad.ranks import TIES
@@ -25,6 +26,7 @@ __all__ = [
 PAIRS = ("all", "random")
 
 
+@gathered("predictions", "targets", along="dim")
 def pairwise_difference_loss(
     predictions: Float[Tensor, "*shape"],
     targets: Shaped[Tensor, "*shape"],
@@ -35,6 +37,7 @@ def pairwise_difference_loss(
     mask: Bool[Tensor, "*mask"] | None = None,
     dim: int = -1,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return the mean squared error of the differences between samples.
 
@@ -58,6 +61,8 @@ def pairwise_difference_loss(
         dim: the dimension that holds the samples; 0 for a batch of ``[n, 1]`` outputs.
         reduction: over the rows: "mean", "sum" or "none". A row with fewer than two valid entries
             has loss 0 and is left out of the mean.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``predictions``.
@@ -114,6 +119,7 @@ def _over_pairs(residual: Tensor, rows: Rows, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(both, squares, 0.0).sum(-1) / both.sum(-1).clamp(min=1)
 
 
+@gathered("predictions", "targets", along="dim")
 def rank_difference_loss(
     predictions: Float[Tensor, "*shape"],
     targets: Shaped[Tensor, "*shape"],
@@ -127,6 +133,7 @@ def rank_difference_loss(
     mask: Bool[Tensor, "*mask"] | None = None,
     dim: int = -1,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     """Return TSAN's auxiliary loss: rank error plus ``beta`` times the error of differences.
 
@@ -164,6 +171,8 @@ class PairwiseDifferenceLoss(nn.Module):
         generator: of torch, for "random"; None = torch's global one.
         dim: the dimension that holds the samples.
         reduction: "mean", "sum" or "none", over the rows.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> PairwiseDifferenceLoss()(torch.tensor([21.0, 40.0]), torch.tensor([20, 40]))
     tensor(1.)
@@ -175,6 +184,7 @@ class PairwiseDifferenceLoss(nn.Module):
         generator: torch.Generator | None = None,
         dim: int = -1,
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_choice("pairs", pairs, PAIRS)
@@ -183,6 +193,7 @@ class PairwiseDifferenceLoss(nn.Module):
         self.generator = generator
         self.dim = dim
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -199,6 +210,7 @@ class PairwiseDifferenceLoss(nn.Module):
             mask=mask,
             dim=self.dim,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:
@@ -217,6 +229,8 @@ class RankDifferenceLoss(nn.Module):
         generator: of torch, for "random"; None = torch's global one.
         dim: the dimension that holds the samples.
         reduction: "mean", "sum" or "none", over the rows.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> RankDifferenceLoss()(torch.tensor([21.0, 40.0]), torch.tensor([20, 40]))
     tensor(1.)
@@ -233,6 +247,7 @@ class RankDifferenceLoss(nn.Module):
         generator: torch.Generator | None = None,
         dim: int = -1,
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_choice("ties", ties, TIES)
@@ -245,6 +260,7 @@ class RankDifferenceLoss(nn.Module):
         self.generator = generator
         self.dim = dim
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -264,6 +280,7 @@ class RankDifferenceLoss(nn.Module):
             mask=mask,
             dim=self.dim,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

@@ -11,9 +11,11 @@ from rankgrad.checks import (
     check_same_shape,
     compute_dtype,
 )
-from rankgrad.losses._embeddings import is_score_matrix, similarities
+from rankgrad.distributed import Group
+from rankgrad.losses._embeddings import check_memory, is_score_matrix, similarities
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._rows import check_real
 from rankgrad.losses._soft_retrieval import LEFT_OUT, RELEVANT, item_codes, soft_retrieval
 from rankgrad.losses.memory import CrossBatchMemory
 from rankgrad.metrics.of_ranks import average_precision_of_ranks, is_relevant
@@ -30,6 +32,7 @@ def smooth_ap_loss(
     ranker: RankerLike | None = None,
     mask: Bool[Tensor, "*mask"] | None = None,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return one minus a soft average precision of each row.
 
@@ -53,6 +56,8 @@ def smooth_ap_loss(
             out.
         reduction: over the rows: "mean", "sum" or "none". A row without a relevant item has loss
             0 and is left out of the mean.
+        group: the workers over whose rows the loss is reduced, see
+            :mod:`rankgrad.distributed`. Each row is ranked by itself.
 
     Returns:
         The loss in the dtype of ``scores``. A row with a NaN score and a relevant item is NaN.
@@ -76,12 +81,13 @@ def smooth_ap_loss(
     check_floating("scores", scores)
     if scores.dim() == 0:
         raise ValueError("scores must have at least one dimension, got a scalar")
+    check_real("relevance", relevance)
     check_same_shape("relevance", relevance, "scores", scores)
     check_same_device("relevance", relevance, "scores", scores)
     if mask is not None:
         check_mask("mask", mask, "scores", scores)
     codes = item_codes(is_relevant(relevance), mask)
-    loss = _loss(scores.to(compute_dtype(scores)), codes, temperature, ranker, reduction)
+    loss = _loss(scores.to(compute_dtype(scores)), codes, temperature, ranker, reduction, group)
     return loss.to(scores.dtype)
 
 
@@ -91,6 +97,7 @@ def _loss(
     temperature: float,
     ranker: RankerLike | None,
     reduction: str,
+    group: Group,
 ) -> Tensor:
     check_reduction(reduction)
     temperature = check_positive("temperature", temperature)
@@ -102,7 +109,7 @@ def _loss(
         value = average_precision_of_ranks(
             ranker(scores, codes != LEFT_OUT), ranker(scores, relevant), relevant
         )
-    return reduce(1 - value, reduction, relevant.any(dim=-1))
+    return reduce(1 - value, reduction, relevant.any(dim=-1), group=group)
 
 
 class SmoothAPLoss(nn.Module):
@@ -123,6 +130,8 @@ class SmoothAPLoss(nn.Module):
         memory: a :class:`~rankgrad.losses.CrossBatchMemory` whose contents join the gallery. In
             training each batch is put into it afterwards; in evaluation it is not used.
         reduction: "mean", "sum" or "none", over the queries.
+        group: the workers whose embeddings make up the gallery together, and over whose queries
+            the loss is reduced; see :mod:`rankgrad.distributed`.
 
     Cost: one score matrix, a byte for each score, and one matrix for the gradient; nothing cubic.
 
@@ -143,6 +152,7 @@ class SmoothAPLoss(nn.Module):
         ranker: RankerLike | None = None,
         memory: CrossBatchMemory | None = None,
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
@@ -152,8 +162,9 @@ class SmoothAPLoss(nn.Module):
         self.ranker = None
         if ranker is not None:
             hold_ranker(self, ranker)
-        self.memory = memory
+        self.memory = check_memory(memory)
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -184,6 +195,7 @@ class SmoothAPLoss(nn.Module):
                 temperature=self.temperature,
                 ranker=self.ranker,
                 reduction=self.reduction,
+                group=self.group,
             )
         memory = self.memory if self.training else None
         scores, codes = similarities(
@@ -195,8 +207,9 @@ class SmoothAPLoss(nn.Module):
             memory,
             normalize=self.normalize,
             self_code=RELEVANT if self.include_self else LEFT_OUT,
+            group=self.group,
         )
-        loss = _loss(scores, codes, self.temperature, self.ranker, self.reduction)
+        loss = _loss(scores, codes, self.temperature, self.ranker, self.reduction, self.group)
         if memory is not None:
             memory.enqueue(embeddings, labels)
         return loss.to(embeddings.dtype)

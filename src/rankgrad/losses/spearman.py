@@ -10,6 +10,7 @@ from rankgrad.checks import check_choice, check_positive
 from rankgrad.losses._module import hold_ranker, settings
 from rankgrad.losses._reduce import check_reduction, reduce
 from rankgrad.losses._rows import paired
+from rankgrad.losses._world import Group, gathered
 from rankgrad.losses.correlation import pearson
 from rankgrad.rankers import Ranker, as_ranker
 from rankgrad.ranks import TIES, rank
@@ -19,6 +20,7 @@ __all__ = ["SpearmanLoss", "spearman_loss"]
 FORMS = ("mse", "correlation")
 
 
+@gathered("predictions", "targets", along="dim")
 def spearman_loss(
     predictions: Float[Tensor, "*shape"],
     targets: Shaped[Tensor, "*shape"],
@@ -30,6 +32,7 @@ def spearman_loss(
     mask: Bool[Tensor, "*mask"] | None = None,
     dim: int = -1,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "*rows"]:
     r"""Return how far the soft ranks of the predictions are from the ranks of the targets.
 
@@ -59,6 +62,8 @@ def spearman_loss(
         dim: the dimension to rank along; 0 for a batch of ``[n, 1]`` outputs.
         reduction: over the rows: "mean", "sum" or "none". A row without a valid entry (with fewer
             than two, for "correlation") has loss 0 and is left out of the mean.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     Returns:
         The loss in the dtype of ``predictions``. A row with a NaN is NaN.
@@ -108,6 +113,8 @@ class SpearmanLoss(nn.Module):
         l1_weight: weight of the mean absolute error.
         dim: the dimension to rank along.
         reduction: "mean", "sum" or "none", over the rows.
+        group: the workers whose samples are ranked together, see :mod:`rankgrad.distributed`;
+            the result is that of the whole batch.
 
     >>> loss = SpearmanLoss(ranker="projection", form="correlation")
     >>> loss(torch.tensor([0.2, 0.1, 0.7, 0.9]), torch.tensor([1, 2, 3, 4]))
@@ -124,6 +131,7 @@ class SpearmanLoss(nn.Module):
         l1_weight: float = 0.0,
         dim: int = -1,
         reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
         check_choice("form", form, FORMS)
@@ -135,6 +143,7 @@ class SpearmanLoss(nn.Module):
         self.l1_weight = check_positive("l1_weight", l1_weight, zero_allowed=True)
         self.dim = dim
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self,
@@ -153,6 +162,7 @@ class SpearmanLoss(nn.Module):
             mask=mask,
             dim=self.dim,
             reduction=self.reduction,
+            group=self.group,
         )
 
     def extra_repr(self) -> str:

@@ -44,7 +44,8 @@ def ndcg(
 
     Raises:
         TypeError: ``scores`` is not floating point, ``mask`` not boolean.
-        ValueError: shapes or devices that do not fit, an unknown ``gain`` or ``reduction``.
+        ValueError: shapes or devices that do not fit, an unknown ``gain`` or ``reduction``, or
+            negative relevance (NaN instead on other devices than the CPU and in compiled code).
 
     Cost: two sorts and a half, ``O(n log n)``. Equal to ``sklearn.metrics.ndcg_score``.
 
@@ -55,15 +56,11 @@ def ndcg(
     """
     mask = checked(scores, relevance, mask)
     check_cut_off(k)
-    gains = _gains(wide(relevance), gain, mask)
+    grades = wide(relevance)
+    gains = gain_of(grades if mask is None else torch.where(mask, grades, 0.0), gain)
     ideal = ideal_dcg(gains, k)
     value = ndcg_of_discounts(_shared_discounts(scores, k, mask), gains, ideal)
     return reduce_rows(value, ~(ideal <= 0), reduction, compute_dtype(scores), 0.0)
-
-
-def _gains(relevance: Tensor, kind: str, mask: Tensor | None) -> Tensor:
-    gains = gain_of(relevance, kind)
-    return gains if mask is None else torch.where(mask, gains, 0.0)
 
 
 def ideal_dcg(gains: Float[Tensor, "*batch n"], k: int | None = None) -> Float[Tensor, "*batch"]:

@@ -22,6 +22,7 @@ __all__ = [
     "gain_of",
     "is_relevant",
     "ndcg_of_discounts",
+    "not_negative",
     "recall_of_hits",
     "reciprocal_rank_of_ranks",
 ]
@@ -91,9 +92,32 @@ def check_gain(kind: str) -> None:
     check_choice("gain", kind, GAINS)
 
 
+def not_negative(relevance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return the relevance; raise ``ValueError`` if some of it is negative.
+
+    Where one cannot look at values without waiting or breaking a graph (on other devices than the
+    CPU, in compiled code, under vmap), negative values become NaN instead.
+    """
+    negative = relevance < 0
+    if relevance.device.type == "cpu" and not torch.compiler.is_compiling():
+        try:
+            found = bool(negative.any())
+        except RuntimeError:  # vmap's tensors, and fake ones, have no values to look at
+            found = False
+        if found:
+            raise ValueError(
+                "relevance must not be negative; where it marks padding, give a mask instead"
+            )
+    return torch.where(negative, torch.nan, relevance)
+
+
 def gain_of(relevance: Float[Tensor, "*shape"], kind: str) -> Float[Tensor, "*shape"]:
-    """Return the relevance itself ("linear") or ``2 ** relevance - 1`` ("exponential")."""
+    """Return the relevance itself ("linear") or ``2 ** relevance - 1`` ("exponential").
+
+    Negative relevance is refused: see :func:`not_negative`.
+    """
     check_gain(kind)
+    relevance = not_negative(relevance)
     return relevance if kind == "linear" else torch.expm1(relevance * math.log(2))
 
 

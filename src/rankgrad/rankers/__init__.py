@@ -4,6 +4,7 @@ from rankgrad.rankers.base import Ranker, SortingRanker
 from rankgrad.rankers.blackbox import Blackbox
 from rankgrad.rankers.functions import soft_quantile, soft_rank, soft_sort
 from rankgrad.rankers.hard import Hard
+from rankgrad.rankers.learned import LearnedRanker, ShippedRanker
 from rankgrad.rankers.network import SortingNetwork
 from rankgrad.rankers.neuralsort import NeuralSort
 from rankgrad.rankers.pairwise import Pairwise
@@ -20,6 +21,7 @@ __all__ = [
     "Blackbox",
     "Custom",
     "Hard",
+    "LearnedRanker",
     "NeuralSort",
     "Pairwise",
     "PermutationRanker",
@@ -27,6 +29,7 @@ __all__ = [
     "RANKERS",
     "Ranker",
     "RankerLike",
+    "ShippedRanker",
     "Sinkhorn",
     "SoftSort",
     "SortingNetwork",

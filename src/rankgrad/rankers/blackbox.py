@@ -50,7 +50,8 @@ class Blackbox(Ranker):
     .. math:: -\frac{1}{\lambda} \left( rank(s) - rank(s + \lambda g) \right),
 
     which is the gradient of a piecewise linear interpolation of the loss. It is no derivative of
-    the ranks, and not linear in ``g``: losses of another scale want another strength. A large
+    the ranks, and not linear in ``g``: losses of another scale want another strength (a
+    ``GradScaler`` makes such a loss). A large
     strength lets scores change places that are far apart; where the step changes no place the
     gradient is zero.
 

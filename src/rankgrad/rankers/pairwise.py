@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -10,10 +9,9 @@ from rankgrad.checks import check_choice
 from rankgrad.comparisons import Comparison, Logistic
 from rankgrad.pairwise import pairwise_sum
 from rankgrad.rankers.base import Ranker
+from rankgrad.sorters.programmed import steepened
 
 __all__ = ["Pairwise"]
-
-_AUTO_SLOPE = 6.8  # SoDeep's constant
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Pairwise(Ranker):
     information retrieval measures, 2010; Engilberge, Chevallier, Pérez, Cord: SoDeep, CVPR 2019;
     Struski et al.: LapSum, ICML 2025 (:class:`~rankgrad.Laplace`).
 
+    >>> import torch
     >>> from rankgrad import Laplace
     >>> Pairwise(Laplace(temperature=0.1))(torch.tensor([0.1, 0.7, 0.4]))
     tensor([2.9739, 1.0261, 2.0000])
@@ -58,30 +57,6 @@ class Pairwise(Ranker):
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n"]:
         if self.steepness == "auto":
-            scores = _standardised(scores, mask)
+            scores = steepened(scores, mask)
         ahead = pairwise_sum(scores, scores, comparison=self.comparison, mask=mask)
         return ahead + (1 - self.comparison.tie)
-
-
-def _standardised(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Scores of each row, shifted, and scaled to SoDeep's steepness; infinite ones do not count."""
-    x = scores.detach().double()
-    valid = x.isfinite() if mask is None else mask & x.isfinite()
-    count = valid.sum(dim=-1, keepdim=True)
-    # From a valid score, not from the mean: equal scores then give exact zeros. Magnitude one, so
-    # that no square leaves the range.
-    first = valid.to(torch.uint8).argmax(dim=-1, keepdim=True)
-    origin = torch.where(valid, x, 0.0).gather(-1, first)
-    gap = torch.where(valid, x - origin, 0.0)
-    size = gap.abs().amax(dim=-1, keepdim=True)
-    size = torch.where(size > 0, size, 1.0)
-    gap = gap / size
-    gap = torch.where(valid, gap - gap.sum(dim=-1, keepdim=True) / count.clamp(min=1), 0.0)
-    place = valid.cumsum(dim=-1) - 1
-    total = (gap * (count - 1 - 2 * place)).sum(dim=-1, keepdim=True)
-    squares = count * gap.square().sum(dim=-1, keepdim=True)
-    cells = count.double().square()
-    spread = squares - total.square() / cells.clamp(min=1)
-    sd = (spread.clamp(min=0) / (cells - 1).clamp(min=1)).sqrt()
-    width = torch.where(sd > 0, sd * size / _AUTO_SLOPE, 1.0)
-    return (scores - origin.to(scores.dtype)) / width.to(scores.dtype)

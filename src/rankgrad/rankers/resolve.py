@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad.rankers.base import Ranker
+from rankgrad.rankers.learned import LearnedRanker
+from rankgrad.sorters import Sorter
 
 __all__ = ["Custom", "RANKERS", "RankerLike", "as_ranker"]
 
@@ -71,7 +73,9 @@ def as_ranker(ranker: RankerLike) -> Ranker:
         ranker: a :class:`Ranker`; a shorthand, for that ranker with its default settings: "hard",
             "ramp", "logistic", "laplace", "normal", "cauchy", "sodeep", "projection",
             "projection_kl", "blackbox", "straight_through", "neuralsort", "softsort", "sinkhorn",
-            "odd_even" or "bitonic"; or any callable from scores to ranks (see :class:`Custom`).
+            "odd_even", "bitonic" or "set"; a :class:`rankgrad.sorters.Sorter`, which becomes a
+            :class:`~rankgrad.rankers.LearnedRanker`; or any other callable from scores to ranks
+            (see :class:`Custom`).
 
     Raises:
         ValueError: an unknown name.
@@ -87,6 +91,10 @@ def as_ranker(ranker: RankerLike) -> Ranker:
             listed = ", ".join(repr(name) for name in RANKERS)
             raise ValueError(f"ranker must be one of {listed}, got {ranker!r}")
         return RANKERS[ranker]
+    if isinstance(ranker, Sorter):
+        return LearnedRanker(ranker)
+    if isinstance(ranker, type):
+        raise TypeError(f"ranker must be an object, not a class: write {ranker.__name__}()")
     if callable(ranker):
         return Custom(ranker)
     raise TypeError(f"ranker must be a Ranker, a name or a callable, got {type(ranker).__name__}")

@@ -3,6 +3,7 @@
 from rankgrad.comparisons import Cauchy, Laplace, Logistic, Normal, Ramp
 from rankgrad.rankers.blackbox import Blackbox
 from rankgrad.rankers.hard import Hard
+from rankgrad.rankers.learned import ShippedRanker
 from rankgrad.rankers.network import SortingNetwork
 from rankgrad.rankers.neuralsort import NeuralSort
 from rankgrad.rankers.pairwise import Pairwise
@@ -30,6 +31,7 @@ RANKERS.update(
     sinkhorn=Sinkhorn(),
     odd_even=SortingNetwork(kind="odd_even"),
     bitonic=SortingNetwork(kind="bitonic"),
+    set=ShippedRanker("set"),
 )
 # Its own default is a name, which must be there first.
 RANKERS["straight_through"] = StraightThrough()

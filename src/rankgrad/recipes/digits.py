@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rankgrad.data.digits import DigitPairs, digit_pairs, skewed_bell
 from rankgrad.imbalance import lds_weights, smoothing_window, weighted_l1, weighted_mse
-from rankgrad.losses.rank_n_contrast import rank_n_contrast
+from rankgrad.losses.rank_n_contrast import rank_n_contrast_loss
 from rankgrad.recipes.experiments.study import Outcome, Report, Study
 from rankgrad.recipes.regression.metrics import Regions, regression_metrics
 
@@ -171,7 +171,7 @@ class _Objective:
         weights = None if self.weights is None else self.weights[batch]
         loss = self.regress(predictions, (labels - self.mean) / self.std, weights)
         if self.contrast:
-            ranking = rank_n_contrast(features, labels, temperature=self.temperature)
+            ranking = rank_n_contrast_loss(features, labels, temperature=self.temperature)
             loss = loss + self.contrast * ranking
         return loss
 

@@ -17,6 +17,7 @@ __all__ = [
     "histogram",
     "image_grid",
     "predicted_against_true",
+    "scatter",
 ]
 
 # (start, end, name) of a stretch of the x axis
@@ -69,11 +70,14 @@ def histogram(
     alt: str,
     caption: str = "",
     bands: Sequence[Band] = (),
+    x: np.ndarray | None = None,
 ) -> Figure:
-    """Draw counts as bars, over named stretches of the axis."""
+    """Draw counts as bars, over named stretches of the axis; ``x`` says where bars stand."""
     figure, (axes,) = canvas()
     _shade(axes, bands)
-    axes.bar(np.arange(len(counts)), counts, width=0.85, color=COLORS[1])
+    x = np.arange(len(counts)) if x is None else x
+    width = 0.85 * (float(x[1] - x[0]) if len(x) > 1 else 1.0)
+    axes.bar(x, counts, width=width, color=COLORS[1])
     axes.margins(x=0.01)
     axes.grid(visible=False, axis="x")
     describe(axes, title, x_label, y_label)
@@ -203,6 +207,31 @@ def heat_map(
     axes.grid(visible=False)
     describe(axes, title, axis_label, axis_label)
     bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label(label, color=QUIET)
+    bar.ax.tick_params(length=0, labelcolor=QUIET)
+    bar.outline.set_visible(False)
+    return Figure(data_uri(figure), alt, caption)
+
+
+def scatter(
+    points: np.ndarray,
+    values: np.ndarray,
+    *,
+    title: str,
+    label: str,
+    alt: str,
+    caption: str = "",
+) -> Figure:
+    """Draw points ``[n, 2]`` of a plane whose axes mean nothing, coloured by a value."""
+    figure, (axes,) = canvas(width=4.9, height=4.2)
+    dots = axes.scatter(
+        points[:, 0], points[:, 1], c=values, cmap="viridis", s=7, linewidths=0, rasterized=True
+    )
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    describe(axes, title)
+    bar = figure.colorbar(dots, ax=axes, shrink=0.85)
     bar.set_label(label, color=QUIET)
     bar.ax.tick_params(length=0, labelcolor=QUIET)
     bar.outline.set_visible(False)

@@ -35,18 +35,18 @@ def _count(
     passes = np.empty(BLOCK, np.uint8)
     kept = np.empty(BLOCK + 1, np.int64)
     cell = np.empty(BLOCK, np.int64)
+    over = np.empty(BLOCK)
     odd = np.empty(BLOCK + 1, np.int64)
     for block in range(first, last, BLOCK):
         stop = min(block + BLOCK, last)
         many = sift(
-            logits, targets, groups, floors, low, rate, cells, block, stop, passes, kept, cell
+            logits, targets, groups, floors, low, rate, cells, block, stop, passes, kept, cell, over
         )
         odds = 0
         for i in range(many):
             c = cell[i]
-            g = 0 if groups is None else groups[kept[i]]
             tally[c, 0] += 1.0
-            tally[c, 1] += (logits[kept[i]] - low[g]) * rate[g] - (c - cells[g])
+            tally[c, 1] += over[i]
             odd[odds] = i
             odds += mixed[c]
         for k in range(odds):

@@ -12,9 +12,9 @@ _CELLS = 8  # grid cells a knot, fewer where there are few logits for each: cell
 
 
 @jit()
-def cell_of(x: Any, low: Any, rate: Any, cells: Any) -> Any:
-    """Return the cell of a score, cut to the cells there are; NaN lands in the first."""
-    z = min(max((x - low) * rate, 0.0), cells - 1.0)
+def cell_of(z: Any, cells: Any) -> Any:
+    """Return the cell at ``z`` widths above the lowest, cut to those there are; 0 for NaN."""
+    z = min(max(z, 0.0), cells - 1.0)
     return np.int32(z if z == z else 0.0)
 
 
@@ -40,7 +40,7 @@ def _fill_cells(
         at = a
         for c in range(cells):
             begin = at
-            while at < b and cell_of(knots[at], low[g], rate[g], cells) <= c:
+            while at < b and cell_of((knots[at] - low[g]) * rate[g], cells) <= c:
                 at += 1
             before[cell_starts[g] + c] = begin
             mixed[cell_starts[g] + c] = at > begin

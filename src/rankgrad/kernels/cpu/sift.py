@@ -19,12 +19,31 @@ def _mark(x: Any, t: Any, floor: Any, passes: Any) -> None:
 
 
 @jit()
+def _cells(x: Any, low: Any, rate: Any, room: Any, cell: Any, over: Any) -> None:
+    for i in range(x.shape[0]):  # plain slices again
+        z = (np.float64(x[i]) - low) * rate
+        c = cell_of(z, room)
+        over[i] = z - c
+        cell[i] = c
+
+
+@jit()
+def _cells_of(x: Any, kept: Any, low: Any, rate: Any, room: Any, cell: Any, over: Any) -> None:
+    for i in range(kept.shape[0]):
+        z = (np.float64(x[kept[i]]) - low) * rate
+        c = cell_of(z, room)
+        over[i] = z - c
+        cell[i] = c
+
+
+@jit()
 def sift(
     logits: Any, targets: Any, groups: Any, floors: Any, low: Any, rate: Any, cells: Any,
-    first: Any, last: Any, passes: Any, kept: Any, cell: Any,
+    first: Any, last: Any, passes: Any, kept: Any, cell: Any, over: Any,
 ) -> Any:  # fmt: skip
     """Write the places of the negatives that reach a positive, and their cells; return how many.
 
+    ``over`` is by how much they exceed the lower edge of their cell, in widths of a cell.
     A NaN passes, so that it is noticed. ``groups`` is the segment of each logit, negative for
     those without a positive, or None.
     """
@@ -43,8 +62,17 @@ def sift(
     for i in range(last - first):
         kept[count] = first + i
         count += passes[i]
+    if groups is None:
+        x, room = logits[first:last], cells[1] - 1
+        if count == last - first:
+            _cells(x, low[0], rate[0], room, cell, over)
+        else:
+            _cells_of(logits, kept[:count], low[0], rate[0], room, cell, over)
+        return count
     for i in range(count):
-        g = 0 if groups is None else groups[kept[i]]
-        x = np.float64(logits[kept[i]])
-        cell[i] = cell_of(x, low[g], rate[g], cells[g + 1] - cells[g] - 1) + cells[g]
+        g = groups[kept[i]]
+        z = (np.float64(logits[kept[i]]) - low[g]) * rate[g]
+        c = cell_of(z, cells[g + 1] - cells[g] - 1)
+        over[i] = z - c
+        cell[i] = c + cells[g]
     return count

@@ -69,12 +69,13 @@ def _evaluate(
     passes = np.empty(BLOCK, np.uint8)
     kept = np.empty(BLOCK + 1, np.int64)
     cell = np.empty(BLOCK, np.int64)
+    over = np.empty(BLOCK)
     odd = np.empty(BLOCK + 1, np.int64)
     for block in range(first, last, BLOCK):
         stop = min(block + BLOCK, last)
         out[block:stop] = 0.0
         many = sift(
-            logits, targets, groups, floors, low, rate, cells, block, stop, passes, kept, cell
+            logits, targets, groups, floors, low, rate, cells, block, stop, passes, kept, cell, over
         )
         odds = 0
         for i in range(many):

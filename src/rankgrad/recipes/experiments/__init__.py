@@ -2,7 +2,7 @@
 
 from rankgrad.recipes.experiments.environment import environment, machine
 from rankgrad.recipes.experiments.pool import TaskError, WorkerDiedError
-from rankgrad.recipes.experiments.progress import progress_display
+from rankgrad.recipes.experiments.progress import Display, progress_display
 from rankgrad.recipes.experiments.runner import run_study
 from rankgrad.recipes.experiments.store import ChangedStudyError, RunStore, StoredRun
 from rankgrad.recipes.experiments.study import Method, Outcome, Report, Study
@@ -10,6 +10,7 @@ from rankgrad.recipes.experiments.summary import Paired, Spread, paired, spread
 
 __all__ = [
     "ChangedStudyError",
+    "Display",
     "Method",
     "Outcome",
     "Paired",

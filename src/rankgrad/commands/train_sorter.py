@@ -1,0 +1,171 @@
+"""``rankgrad train sorter``: a network that ranks, trained on synthetic sequences."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankgrad.commands.errors import CommandError, require
+
+if TYPE_CHECKING:
+    from rankgrad.recipes.sorters.settings import SorterSettings
+
+__all__ = ["add_arguments", "run"]
+
+# The paper's run: 360,000 training sequences an epoch.
+_PAPER = {"epochs": 400, "steps": 1406, "lr_step": 70, "patience": 400}
+_QUICK = {"epochs": 2, "steps": 5, "batch_size": 16, "validation": 5}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add("--model", default="set", help="architecture: set, lstm, lstmla, ... (default: set)")
+    add(
+        "--length",
+        type=_numbers,
+        metavar="N[,N...]",
+        help="scores a sequence (default: 100; for set many lengths from 5 to 1000)",
+    )
+    add("--dist", type=_names, metavar="NAME[,...]", help="distributions, by name or number")
+    add("--scores", metavar="FILE", help="train on scores of your own: .npy, or numbers as text")
+    add("--batch-size", type=_positive, metavar="N", help="sequences a step (default: 256)")
+    add("--steps", type=_positive, metavar="N", help="steps an epoch (default: 100)")
+    add("--epochs", type=_positive, metavar="N", help="epochs (default: 60)")
+    add("--lr", type=float, metavar="X", help="learning rate of Adam (default: 0.001)")
+    add("--lr-step", type=_positive, metavar="N", help="halve it every N epochs (default: 10)")
+    add("--patience", type=_positive, metavar="N", help="stop after N epochs without a better one")
+    add("--validation", type=_positive, metavar="N", help="sequences of each distribution")
+    add("--seed", type=int, metavar="N", help="of weights and sequences (default: 0)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add("--precision", choices=("float32", "tf32", "bfloat16"), help="(default: float32)")
+    add("--threads", type=_positive, metavar="N", help="threads of torch (default: its own)")
+    add("--name", metavar="NAME", help="name of the run (default: the model and its length)")
+    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/sorter/NAME)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--paper", action="store_true", help="as long as in the paper; hours to days")
+    size.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="go on with the run in the folder (the default)"
+    )
+    again.add_argument("--fresh", action="store_true", help="start over in the folder of a run")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, or go on training, and say where the sorter is."""
+    require(["rich"], "recipes", "training a sorter")
+    import torch
+    from rich.console import Console
+
+    from rankgrad.recipes.sorters.display import sorter_display
+    from rankgrad.recipes.sorters.training import RunFolderError, train_sorter
+
+    settings = _settings(options)
+    device = _device(options.device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    folder: Path = options.out or Path("runs", "sorter", options.name or settings.name)
+    console = Console(highlight=False)
+    console.print(
+        f"sorter {settings.model}, lengths {', '.join(map(str, settings.lengths))}, "
+        f"{settings.epochs} epochs of {settings.steps} steps on {device}; results in {folder}",
+        markup=False,
+        soft_wrap=True,
+    )
+    try:
+        with sorter_display(console) as show:
+            result = train_sorter(
+                settings,
+                folder,
+                device=device,
+                fresh=options.fresh,
+                on_progress=show,
+                command=_command(),
+            )
+    except RunFolderError as error:
+        raise CommandError(
+            f"{error}\nTake another folder with --name or --out"
+            f"{', or start over with --fresh' if 'other settings' in str(error) else ''}.",
+            2,
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        raise CommandError(
+            "interrupted; the same command goes on after the last finished epoch", 130
+        ) from None
+    if result.resumed_at:
+        console.print(f"Went on after epoch {result.resumed_at}.")
+    console.print(
+        f"Best validation error {result.error:.5f} (ranks over n) after {result.epochs} epochs, "
+        f"{result.seconds:.0f} s.\nSorter: {result.path}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"rankgrad sorter eval {result.path}", style="dim", soft_wrap=True)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> "SorterSettings":
+    from rankgrad.recipes.sorters.settings import SorterSettings, default_lengths
+
+    given: tuple[str, ...] = (
+        "dist",
+        "scores",
+        "batch_size",
+        "steps",
+        "epochs",
+        "lr",
+        "lr_step",
+        "patience",
+    )
+    given += ("validation", "seed", "precision")
+    values: dict[str, Any] = dict(_PAPER if options.paper else _QUICK if options.quick else {})
+    values |= {k: getattr(options, k) for k in given if getattr(options, k) is not None}
+    try:
+        lengths = options.length or default_lengths(options.model)
+        return SorterSettings(model=options.model, lengths=lengths, **values)
+    except ValueError as error:
+        raise CommandError(str(error), 2) from None
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise CommandError(f"--device {name}: {str(error).splitlines()[0]}", 2) from None
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _command() -> str:
+    """The command that makes the same sorter: without folders, which are nobody's business."""
+    words = sys.argv[1:] if sys.argv[1:2] == ["train"] else ["train", "sorter"]
+    left_out = {"--out", "--name", "--resume", "--fresh"}
+    kept, skip = [], False
+    for word in words:
+        if skip or word.split("=")[0] in left_out:
+            skip = word in ("--out", "--name")
+            continue
+        kept.append(word)
+    return shlex.join(["rankgrad", *kept])

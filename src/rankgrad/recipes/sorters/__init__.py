@@ -1,0 +1,1 @@
+"""Learned sorters: their training, what they are measured by, and whether they are worth it."""

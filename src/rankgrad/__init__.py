@@ -67,7 +67,9 @@ _HOMES: dict[str, str] = {
 _MODULES = (
     "comparisons",
     "compat",
+    "distributed",
     "functional",
+    "imbalance",
     "kernels",
     "losses",
     "metrics",

@@ -1,6 +1,8 @@
 """Argument checks with errors that name the argument, what came and what is taken."""
 
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,16 +64,16 @@ def check_mask(name: str, mask: Tensor, other_name: str, other: Tensor) -> None:
         )
 
 
-def check_finite_number(name: str, value: float | int) -> float:
-    """Return ``value`` as a float; raise unless it is a finite real number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def check_finite_number(name: str, value: Any) -> float:
+    """Return ``value`` as a float; raise unless it is a finite real number (numpy's included)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     if value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"{name} must be finite, got {value}")
     return float(value)
 
 
-def check_positive(name: str, value: float | int, *, zero_allowed: bool = False) -> float:
+def check_positive(name: str, value: Any, *, zero_allowed: bool = False) -> float:
     """Return ``value`` as a float; raise unless it is finite and above zero."""
     number = check_finite_number(name, value)
     if number < 0 or (number == 0 and not zero_allowed):

@@ -134,7 +134,7 @@ def locate(
     scores = logits[index].double()
     if segments is None:
         order = kernels.implementation("argsort", logits.device)(scores[None], False)[0]
-        starts = torch.tensor([0, index.shape[0]], device=logits.device)
+        starts = torch.arange(2, device=logits.device) * index.shape[0]
         return Positives(index[order], scores[order], starts, None, broken)
     ids, segment, counts = torch.unique(segments[index], return_inverse=True, return_counts=True)
     order = kernels.implementation("pairwise_order", logits.device)(scores[None], segment[None])

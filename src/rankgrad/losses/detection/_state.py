@@ -34,7 +34,7 @@ def unpack(
     index = state[0].long()
     scores = logits[index].double()
     if segments is None:
-        starts = torch.tensor([0, index.numel()], device=state.device)
+        starts = torch.arange(2, device=state.device) * index.numel()
         return Positives(index, scores, starts, None, False), tuple(state[1:])
     starts = torch.nn.functional.pad(state[1].long().bincount().cumsum(0), (1, 0))
     groups = numbered(segments, segments[index[starts[:-1]]])

@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", GUIDES, re
 SHOWN = set(re.findall(r"^::: ([\w.]+)", PAGES, re.MULTILINE))
 
 
-@pytest.mark.parametrize("room", ["", ".losses", ".rankers", ".metrics", ".imbalance"])
+@pytest.mark.parametrize("room", ["", ".losses", ".rankers", ".sorters", ".metrics", ".imbalance"])
 def test_every_public_name_is_on_an_api_page(room: str) -> None:
     """`make docs` fails on pages of modules that are gone; this fails on names without a page."""
     package = import_module(f"rankgrad{room}")

@@ -153,3 +153,11 @@ def test_bad_arguments_are_named() -> None:
         label_bins(labels, 0)
     with pytest.raises(ValueError, match="clip must be"):
         lds_weights(labels, reweighting="inverse", clip=(9.0, 1.0))
+
+
+def test_float32_labels_on_an_edge_lie_on_it() -> None:
+    tenths = [k / 10 for k in range(51)]
+    # (label - low) / width of 4.7 in float32 is 46.999998.
+    assert torch.equal(label_bins(torch.tensor(tenths), 51, width=0.1), torch.arange(51))
+    below = torch.nextafter(torch.tensor(tenths), torch.tensor(-1.0))
+    assert torch.equal(label_bins(below, 51, width=0.1), (torch.arange(51) - 1).clamp(min=0))

@@ -1,5 +1,7 @@
-"""Rare labels: smoothed label histograms, sample weights and losses that take them."""
+"""Rare labels: smoothed label histograms and features, sample weights and losses."""
 
+from rankgrad.imbalance.balanced_mse import BalancedMSELoss, balanced_mse
+from rankgrad.imbalance.fds import FDS, calibrate
 from rankgrad.imbalance.lds import label_bins, lds_bin_weights, lds_weights, smooth_counts
 from rankgrad.imbalance.weighted import (
     focal_l1,
@@ -11,6 +13,10 @@ from rankgrad.imbalance.weighted import (
 from rankgrad.imbalance.windows import smoothing_window
 
 __all__ = [
+    "FDS",
+    "BalancedMSELoss",
+    "balanced_mse",
+    "calibrate",
     "focal_l1",
     "focal_mse",
     "label_bins",

@@ -19,8 +19,9 @@ def label_bins(
 ) -> Int64[Tensor, " n"]:
     """Return the bin of each label: ``floor((label - low) / width)``, kept inside the range.
 
-    Labels outside the range count to the first and the last bin; a label within a millionth of
-    a bin below an edge counts as lying on it.
+    Labels outside the range count to the first and the last bin. A label that is meant to lie on
+    an edge does: float32 and shorter labels are compared with the edges in float32, where 0.3 is
+    3 * 0.1; others count to the next bin from a millionth of a bin below its edge.
 
     >>> import torch
     >>> label_bins(torch.tensor([0.1, 0.3, 0.35, 9.0]), 4, width=0.1)
@@ -30,6 +31,10 @@ def label_bins(
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     _check_finite(labels)
+    if labels.is_floating_point() and labels.dtype != torch.float64:
+        edges = torch.arange(1, num_bins, dtype=torch.float64) * width + low
+        edges = edges.float().to(labels.device)
+        return torch.searchsorted(edges, labels.float().contiguous(), right=True)
     position = (labels.double() - low) / width
     return torch.floor(position + _EDGE).clamp(0, num_bins - 1).long()
 
@@ -148,8 +153,8 @@ def lds_weights(
     if labels.numel() == 0:
         return labels.to(dtype)
     if num_bins is None:
-        highest = float((labels.double().max() - low) / width + _EDGE)
-        num_bins = max(int(highest), 0) + 1
+        enough = max(int((labels.double().max() - low) / width), 0) + 2
+        num_bins = int(label_bins(labels, enough, low=low, width=width).max()) + 1
     bins = label_bins(labels, num_bins, low=low, width=width)
     weights = lds_bin_weights(
         torch.bincount(bins, minlength=num_bins), reweighting=reweighting, window=window, clip=clip

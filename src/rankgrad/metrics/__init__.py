@@ -7,6 +7,7 @@ which is imported when the first of them is used.
 from typing import TYPE_CHECKING, Any
 
 from rankgrad.metrics.correlation import kendall, pairwise_accuracy, spearman
+from rankgrad.metrics.detection import OLRP, match_boxes, olrp
 from rankgrad.metrics.gains import ndcg
 from rankgrad.metrics.retrieval import (
     average_precision,
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "average_precision",
+    "OLRP",
     "kendall",
+    "match_boxes",
     "mean_average_precision",
     "mrr",
     "ndcg",
+    "olrp",
     "pairwise_accuracy",
     "precision_at_k",
     "recall_at_k",

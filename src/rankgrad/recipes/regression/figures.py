@@ -11,6 +11,8 @@ from rankgrad.recipes.regression.metrics import REGIONS, Regions, spearman
 from rankgrad.report import Figure, charts
 
 __all__ = [
+    "bands_along",
+    "embedding",
     "error_by_label",
     "error_by_region",
     "feature_order",
@@ -32,6 +34,20 @@ def region_bands(counts: np.ndarray, regions: Regions) -> list[charts.Band]:
     names = [next(r for r in REGIONS[1:] if split[r][label]) for label in range(len(counts))]
     edges = [0, *(i for i in range(1, len(names)) if names[i] != names[i - 1]), len(names)]
     return [(start - 0.5, end - 0.5, names[start]) for start, end in pairwise(edges) if end > start]
+
+
+def bands_along(regions: Sequence[str], positions: np.ndarray) -> list[charts.Band]:
+    """Return the stretches of neighbouring bins of one region, in units of the labels."""
+    half = (positions[1] - positions[0]) / 2 if len(positions) > 1 else 0.5
+    edges = [
+        0,
+        *(i for i in range(1, len(regions)) if regions[i] != regions[i - 1]),
+        len(regions),
+    ]
+    return [
+        (float(positions[a] - half), float(positions[b - 1] + half), regions[a])
+        for a, b in pairwise(edges)
+    ]
 
 
 def learning_curves(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[Figure]:
@@ -125,17 +141,21 @@ def error_by_label(
     runs: Sequence[StoredRun], methods: Sequence[str], bands: Sequence[charts.Band]
 ) -> Figure:
     """Return the mean test error along the labels, over a window of five."""
+    labels = np.unique(np.concatenate([_labels(run.arrays()) for run in runs]))
     lines = {}
-    labels = np.zeros(0)
     for method in methods:
-        rows = []
+        # Test sets of different seeds need not hold the same labels.
+        totals, counts = np.zeros(len(labels)), np.zeros(len(labels))
         for run in _of(runs, method):
             arrays = run.arrays()
+            at = np.searchsorted(labels, _labels(arrays))
             error = np.abs(arrays["predictions"] - arrays["targets"])
-            labels = np.unique(arrays["targets"])
-            by_label = np.array([error[arrays["targets"] == label].mean() for label in labels])
-            rows.append(_moving_mean(by_label, 5))
-        lines[method] = np.array(rows)
+            counts_here = np.bincount(at, minlength=len(labels))
+            sums = np.bincount(at, weights=error, minlength=len(labels))
+            totals += sums / np.maximum(counts_here, 1)
+            counts += counts_here > 0
+        mean = np.divide(totals, counts, out=np.full(len(labels), np.nan), where=counts > 0)
+        lines[method] = _moving_mean(mean, 5)[None]
     return charts.curves(
         lines,
         x=labels,
@@ -150,18 +170,52 @@ def error_by_label(
 
 
 def _moving_mean(x: np.ndarray, width: int) -> np.ndarray:
-    """The mean over a window that shrinks at the ends."""
+    """The mean over a window that shrinks at the ends and passes over NaN."""
     ones = np.ones(min(width, len(x)))
-    smoothed: np.ndarray = np.convolve(x, ones, "same") / np.convolve(np.ones_like(x), ones, "same")
+    there = np.isfinite(x)
+    counts = np.convolve(there, ones, "same")
+    sums = np.convolve(np.where(there, x, 0.0), ones, "same")
+    smoothed: np.ndarray = np.divide(sums, counts, out=np.full(len(x), np.nan), where=counts > 0)
     return smoothed
+
+
+def _labels(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The labels of the test samples, or of their bins where labels are continuous."""
+    return arrays.get("labels", arrays["targets"])
+
+
+def embedding(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[Figure]:
+    """Return the two main directions of the features, coloured by label, first seed of each."""
+    first = {method: _of(runs, method)[0] for method in methods if _of(runs, method)}
+    figures = []
+    for method, run in first.items():
+        arrays = run.arrays()
+        x = arrays["features"].astype(np.float64)
+        x = x - x.mean(axis=0)
+        _, scale, directions = np.linalg.svd(x, full_matrices=False)
+        points = x @ directions[:2].T
+        share = float((scale[:2] ** 2).sum() / max(float((scale**2).sum()), 1e-30))
+        figures.append(
+            charts.scatter(
+                points if points.shape[1] == 2 else np.pad(points, ((0, 0), (0, 1))),
+                arrays["targets"],
+                title=method,
+                label="label",
+                alt=f"Test features of {method} in their two main directions, coloured by label; "
+                f"these hold {share:.0%} of the variance.",
+                caption=f"{share:.0%} of the variance",
+            )
+        )
+    return figures
 
 
 def _distances(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
     """Labels, and distances between the mean features of each, in units of their mean."""
     arrays = run.arrays()
-    labels = np.unique(arrays["targets"])
+    of = _labels(arrays)
+    labels = np.unique(of)
     features = arrays["features"].astype(np.float64)
-    means = np.stack([features[arrays["targets"] == label].mean(axis=0) for label in labels])
+    means = np.stack([features[of == label].mean(axis=0) for label in labels])
     distances = np.linalg.norm(means[:, None] - means[None], axis=-1)
     off_diagonal = ~np.eye(len(labels), dtype=bool)
     scale = distances[off_diagonal].mean() if len(labels) > 1 else 1.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-__all__ = ["METRICS", "REGIONS", "Regions", "regression_metrics", "spearman"]
+__all__ = ["METRICS", "REGIONS", "Regions", "balanced_mae", "regression_metrics", "spearman"]
 
 REGIONS = ("all", "many", "medium", "few")
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
@@ -73,6 +73,28 @@ def regression_metrics(
                 notes.append(f"constant or too few values in the region '{region}': no correlation")
         metrics |= {f"{name}_{region}": value for name, value in values.items()}
     return metrics, notes
+
+
+def balanced_mae(
+    predictions: Float[np.ndarray, " n"],
+    targets: Float[np.ndarray, " n"],
+    bins: Int[np.ndarray, " n"],
+) -> float:
+    """Return the mean over label bins of the mean absolute error in each; NaN without samples.
+
+    On a set that is balanced over the bins this is the MAE; on any other it counts a rare label
+    as much as a frequent one.
+
+    >>> balanced_mae(np.array([1.0, 1.0, 5.0]), np.array([0.0, 0.0, 9.0]), np.array([0, 0, 9]))
+    2.5
+    """
+    if len(targets) == 0:
+        return math.nan
+    error = np.abs(predictions.astype(np.float64) - targets)
+    counts = np.bincount(bins)
+    sums = np.bincount(bins, weights=error)
+    there = counts > 0
+    return float((sums[there] / counts[there]).mean())
 
 
 def _geometric_mean(error: np.ndarray) -> float:

@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from rankgrad.recipes.experiments.store import StoredRun
 from rankgrad.recipes.experiments.summary import Paired, spread
 
-__all__ = ["COLUMNS", "findings", "lowest", "paired_sentence", "summary_rows"]
+__all__ = [
+    "BALANCED_COLUMNS",
+    "COLUMNS",
+    "Columns",
+    "findings",
+    "lowest",
+    "paired_sentence",
+    "summary_rows",
+]
 
 # metric, heading, digits, whether lower is better
-COLUMNS = (
+Columns = Sequence[tuple[str, str, int, bool]]
+COLUMNS: Columns = (
     ("mae_all", "MAE", 2, True),
     ("mae_many", "MAE many", 2, True),
     ("mae_medium", "MAE medium", 2, True),
@@ -18,20 +27,26 @@ COLUMNS = (
     ("pearson_all", "Pearson", 3, False),
     ("spearman_all", "Spearman", 3, False),
 )
+# For test sets that need not be balanced over the labels
+BALANCED_COLUMNS: Columns = (("mae_balanced", "balanced MAE", 2, True), *COLUMNS)
 
 
-def summary_rows(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[list[str]]:
+def summary_rows(
+    runs: Sequence[StoredRun], methods: Sequence[str], columns: Columns = COLUMNS
+) -> list[list[str]]:
     """Return one row a method: its name, then mean and deviation of each column."""
     return [
-        [method, *(spread(runs, method, metric).text(digits) for metric, _, digits, _ in COLUMNS)]
+        [method, *(spread(runs, method, metric).text(digits) for metric, _, digits, _ in columns)]
         for method in methods
     ]
 
 
-def lowest(runs: Sequence[StoredRun], methods: Sequence[str]) -> frozenset[tuple[int, int]]:
+def lowest(
+    runs: Sequence[StoredRun], methods: Sequence[str], columns: Columns = COLUMNS
+) -> frozenset[tuple[int, int]]:
     """Return the cells (row, column) of :func:`summary_rows` with the best mean of a column."""
     best = set()
-    for column, (metric, _, _, lower) in enumerate(COLUMNS, start=1):
+    for column, (metric, _, _, lower) in enumerate(columns, start=1):
         means = [spread(runs, method, metric).mean for method in methods]
         known = [m for m in means if not math.isnan(m)]
         if len(known) > 1:

@@ -1,0 +1,264 @@
+"""``rankgrad compare regression``: methods for rare labels, seed by seed, on data of yours."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankgrad.commands._regression import (
+    add_data_options,
+    add_training_options,
+    load,
+    positive,
+    settings_from,
+)
+from rankgrad.commands.errors import CommandError, require
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rankgrad.recipes.experiments import StoredRun, Study
+    from rankgrad.recipes.regression.methods import RegressionMethod
+    from rankgrad.recipes.regression.training import RegressionSettings
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add(
+        "--methods",
+        metavar="A,B",
+        help="methods by name, or all (default: L1,MSE,LDS,LDS + RankSim,LDS + RnC)",
+    )
+    add(
+        "--method",
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="a method of yours, e.g. 'Mine=l1 lds ranksim:weight=0.3'; may be repeated",
+    )
+    add("--list", action="store_true", help="list the methods by name and stop")
+    add("--seeds", type=positive, metavar="N", default=5, help="seeds a method (default: 5)")
+    add("--first-seed", type=int, metavar="N", default=0, help="(default: 0); others confirm")
+    add(
+        "--tune",
+        type=positive,
+        metavar="N",
+        help="choose rates and weights on validation, N trials for every method",
+    )
+    add(
+        "--workers",
+        type=positive,
+        metavar="N",
+        default=min(2, os.cpu_count() or 1),
+        help="runs at a time, one thread each (default: %(default)s)",
+    )
+    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/compare/DATA)")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="keep finished runs, add what is missing (default)"
+    )
+    again.add_argument("--fresh", action="store_true", help="delete the runs of the folder first")
+    add_data_options(parser)
+    add_training_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train what is missing, print the tables and write the page."""
+    require(["rich", "sklearn", "matplotlib", "jinja2"], "recipes", "comparing methods")
+    from rich.console import Console
+
+    if options.list:
+        return _list()
+    methods = _methods(options)
+    settings = settings_from(options)
+    _, lines = load(settings, options.first_seed)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140
+    folder: Path = options.out or Path("runs", "compare", Path(settings.data.source).stem)
+    for line in [f"{len(methods)} methods, {options.seeds} seeds; results in {folder}", *lines]:
+        console.print(line, markup=False, soft_wrap=True)
+    _check(methods, settings, options.first_seed)
+    study, runs, tuned = _run(options, methods, settings, folder, console)
+    report = _report(study, runs, folder, lines, tuned)
+    _print_results(console, study, runs)
+    console.print(f"\nReport: {report}", soft_wrap=True, markup=False)
+    return 0
+
+
+def _list() -> int:
+    from rankgrad.recipes.regression.methods import METHODS
+
+    for name, text in METHODS.items():
+        print(f"{name:<18} {text}")
+    return 0
+
+
+def _methods(options: argparse.Namespace) -> "tuple[RegressionMethod, ...]":
+    from rankgrad.recipes.regression.methods import DEFAULT_METHODS, METHODS, MethodError, chosen
+
+    if options.methods is None:
+        names: Sequence[str] = DEFAULT_METHODS
+    elif options.methods.strip().lower() == "all":
+        names = tuple(METHODS)
+    else:
+        names = [name for name in options.methods.split(",") if name.strip()]
+    try:
+        methods = chosen(names, options.method)
+    except MethodError as error:
+        raise CommandError(str(error), 2) from None
+    if not methods:
+        raise CommandError("no method is left to compare", 2)
+    return methods
+
+
+def _check(
+    methods: "Sequence[RegressionMethod]", settings: "RegressionSettings", seed: int
+) -> None:
+    """Refuse before the first run what every run would refuse."""
+    from rankgrad.recipes.regression.loading import load_data
+    from rankgrad.recipes.regression.methods import MethodError
+    from rankgrad.recipes.regression.models import ModelError, build_regressor
+    from rankgrad.recipes.regression.objective import Objective
+
+    data = load_data(settings.data, seed)
+    try:
+        for method in methods:
+            Objective(method, data)
+        build_regressor(settings.model, data, methods[0], settings.head)
+    except (MethodError, ModelError) as error:
+        raise CommandError(str(error), 2) from None
+
+
+def _run(
+    options: argparse.Namespace,
+    methods: "tuple[RegressionMethod, ...]",
+    settings: "RegressionSettings",
+    folder: Path,
+    console: "Console",
+) -> "tuple[Study, list[StoredRun], list[StoredRun]]":
+    from rankgrad.recipes.experiments import (
+        ChangedStudyError,
+        RunStore,
+        Study,
+        TaskError,
+        WorkerDiedError,
+        progress_display,
+        run_study,
+    )
+    from rankgrad.recipes.regression.training import train
+    from rankgrad.recipes.regression.tuning import tune
+
+    store, trials = RunStore(folder), RunStore(folder / "tuning")
+    tuned: list[StoredRun] = []
+
+    def headline(metrics: dict[str, float]) -> str:
+        return f"balanced test MAE {metrics['mae_balanced']:.4g}"
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.fresh:
+            store.clear()
+            trials.clear()
+        if options.tune:
+            console.print(f"{options.tune} trials for every method, by validation error")
+            shown = progress_display(
+                console, lambda m: f"balanced validation MAE {m['val_mae_balanced']:.4g}"
+            )
+            methods, tuned = tune(
+                methods,
+                settings,
+                options.tune,
+                trials,
+                shown,
+                seed=options.first_seed,
+                workers=options.workers,
+            )
+        seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
+        study = Study("regression", settings, methods, seeds, train)
+        display = progress_display(console, headline)
+        return study, run_study(study, store, display, workers=options.workers), tuned
+    except ChangedStudyError as error:
+        raise CommandError(
+            f"{error}\nTake another folder with --out, or delete those runs with --fresh.", 2
+        ) from None
+    except ValueError as error:
+        raise CommandError(str(error), 2) from None
+    except OSError as error:
+        raise CommandError(f"cannot write the results: {error}") from None
+    except (TaskError, WorkerDiedError) as error:
+        raise CommandError(f"{error}\nFinished runs are kept; run again to go on.") from None
+    except KeyboardInterrupt:
+        raise CommandError(
+            "interrupted; finished runs are kept, the same command goes on from there", 130
+        ) from None
+
+
+def _report(
+    study: "Study",
+    runs: "Sequence[StoredRun]",
+    folder: Path,
+    lines: Sequence[str],
+    tuned: "Sequence[StoredRun]",
+) -> Path:
+    from rankgrad.recipes.regression.comparison import write_comparison
+    from rankgrad.recipes.regression.loading import load_data, regions_of
+
+    settings = study.settings.data
+    _, regions = regions_of(load_data(settings, study.seeds[0]), settings)
+    words = sys.argv[1:] if sys.argv[1:2] == ["compare"] else ["compare", "regression"]
+    return write_comparison(
+        study,
+        runs,
+        folder,
+        regions=regions,
+        overview=lines,
+        tuned=tuned,
+        command=shlex.join(["rankgrad", *words]),
+    )
+
+
+def _print_results(console: "Console", study: "Study", runs: "Sequence[StoredRun]") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from rankgrad.recipes.regression.comparison import against, comparison_columns, verdicts
+    from rankgrad.recipes.regression.summary import summary_rows
+
+    methods = [method.name for method in study.methods]
+    n = len(study.seeds)
+    columns = comparison_columns(runs)
+    title = f"Test set, {'one seed' if n == 1 else f'{n} seeds: mean ± standard deviation'}"
+
+    def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        made = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
+        for i, heading in enumerate(headings):
+            made.add_column(heading, justify="right" if i else "left", no_wrap=not i)
+        for row in rows:
+            made.add_row(*(cell.replace(" ± ", " ±") for cell in row))
+        console.print(made)
+
+    console.print()
+    headings = ["method", *(heading for _, heading, _, _ in columns)]
+    table(title, headings, summary_rows(runs, methods, columns))
+    rows = against(runs, methods)
+    if rows:
+        table(
+            "Balanced test MAE, seed by seed",
+            ["", "difference", "95 % interval", "relative", "better on"],
+            [[f"{r.pair.method} - {r.pair.baseline}", *r.cells] for r in rows],
+        )
+    for sentence in verdicts(rows):
+        console.print(sentence, markup=False)

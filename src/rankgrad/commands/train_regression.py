@@ -1,0 +1,182 @@
+"""``rankgrad train regression``: one method on data with rare labels, with Lightning."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankgrad.commands._regression import (
+    add_data_options,
+    add_training_options,
+    load,
+    positive,
+    preset_values,
+    settings_from,
+)
+from rankgrad.commands.errors import CommandError, require
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rankgrad.recipes.regression.fitting import FitResult
+    from rankgrad.recipes.regression.methods import RegressionMethod
+    from rankgrad.recipes.regression.training import RegressionSettings
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    method = parser.add_argument_group("method").add_argument
+    method("--method", metavar="NAME", help="by name, see rankgrad compare regression --list")
+    method("--loss", metavar="TEXT", help="mse (default), l1, huber:beta=1, balanced-mse, ...")
+    method("--reweight", choices=("none", "inverse", "sqrt-inverse"), help="weights for rare ones")
+    method("--lds", nargs="?", const="", metavar="OPTIONS", help="smooth the label counts")
+    method("--fds", nargs="?", const="", metavar="OPTIONS", help="smooth the features")
+    method("--rrt", nargs="?", const="", metavar="OPTIONS", help="retrain the head, re-weighted")
+    method(
+        "--term",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a further loss, e.g. ranksim:weight=0.1,strength=10; may be repeated",
+    )
+    add = parser.add_argument
+    add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add("--devices", type=positive, default=1, metavar="N", help="how many (default: 1)")
+    add(
+        "--precision",
+        choices=("32-true", "16-mixed", "bf16-mixed", "64-true"),
+        default="32-true",
+        help="(default: 32-true)",
+    )
+    add("--loaders", type=int, default=0, metavar="N", help="processes that load data (default: 0)")
+    add("--threads", type=positive, metavar="N", help="threads of torch (default: its own)")
+    add("--name", metavar="NAME", help="name of the run (default: the data's)")
+    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/regression/NAME)")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="go on with the run in the folder (the default)"
+    )
+    again.add_argument("--fresh", action="store_true", help="start over in the folder of a run")
+    add_data_options(parser)
+    add_training_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, or go on training, and print the test metrics."""
+    require(["rich", "lightning", "sklearn"], "recipes", "training a regression model")
+    import torch
+    from rich.console import Console
+
+    method = _method(options)
+    settings = settings_from(options)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    name = options.name or Path(settings.data.source).stem
+    folder: Path = options.out or Path("runs", "regression", name)
+    _, lines = load(settings, options.seed)
+    from rankgrad.recipes.regression.methods import describe
+
+    first = f"{describe(method)}; {settings.epochs} epochs; results in {folder}"
+    for line in [first, *lines]:
+        console.print(line, markup=False, soft_wrap=True)
+    result = _fit(options, settings, method, folder, console)
+    if result.resumed_at is not None:
+        console.print(f"Went on after epoch {result.resumed_at}.")
+    _print(console, result)
+    console.print(f"\nResults: {folder}", soft_wrap=True, markup=False)
+    return 0
+
+
+def _method(options: argparse.Namespace) -> "RegressionMethod":
+    """Put the method together: preset or name, then what single options add."""
+    from rankgrad.recipes.regression.methods import (
+        LOSSES,
+        METHODS,
+        MethodError,
+        chosen,
+        describe,
+        parse_method,
+    )
+
+    preset: dict[str, Any] = preset_values(options)
+    try:
+        text = preset.get("method", "mse")
+        if options.method is not None:
+            known = options.method.lower() in (name.lower() for name in METHODS)
+            text = describe(chosen([options.method])[0]) if known else options.method
+        words = text.split()
+        if options.loss:
+            words = [options.loss, *(w for w in words if w.partition(":")[0] not in LOSSES)]
+        if options.reweight:
+            words = [w for w in words if w not in ("inverse", "sqrt-inverse")]
+            words += [options.reweight] if options.reweight != "none" else []
+        for kind in ("lds", "fds", "rrt"):
+            given = getattr(options, kind)
+            if given is not None:
+                words = [w for w in words if w.partition(":")[0] != kind]
+                words.append(f"{kind}:{given}" if given else kind)
+        return parse_method("method", " ".join([*words, *options.term]))
+    except MethodError as error:
+        raise CommandError(str(error), 2) from None
+
+
+def _fit(
+    options: argparse.Namespace,
+    settings: "RegressionSettings",
+    method: "RegressionMethod",
+    folder: Path,
+    console: "Console",
+) -> "FitResult":
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    from rankgrad.data.regression import DataError
+    from rankgrad.recipes.regression.fitting import FitOptions, FolderError, fit
+    from rankgrad.recipes.regression.lines import EpochLines
+    from rankgrad.recipes.regression.methods import MethodError
+    from rankgrad.recipes.regression.models import ModelError
+
+    how = FitOptions(
+        options.seed, options.device, options.devices, options.precision, options.loaders
+    )
+    shown: Sequence[Any] = [
+        RichProgressBar(leave=False) if console.is_terminal else EpochLines(console.print)
+    ]
+    try:
+        return fit(settings, method, folder, how, fresh=options.fresh, callbacks=shown)
+    except FolderError as error:
+        raise CommandError(
+            f"{error}\nTake another folder with --name or --out, or start over with --fresh.", 2
+        ) from None
+    except (DataError, MethodError, ModelError) as error:
+        raise CommandError(str(error), 2) from None
+    except (OSError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        raise CommandError(
+            "interrupted; the same command goes on after the last finished epoch", 130
+        ) from None
+
+
+def _print(console: "Console", result: "FitResult") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from rankgrad.recipes.regression.metrics import METRICS, REGIONS
+
+    table = Table(title="Test set", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for heading in ("", *REGIONS):
+        table.add_column(heading, justify="right" if heading else "left")
+    names = {"mae": "MAE", "mse": "MSE", "gm": "GM error", "pearson": "Pearson"}
+    for metric in METRICS:
+        cells = [f"{result.metrics[f'{metric}_{region}']:.4g}" for region in REGIONS]
+        table.add_row(names.get(metric, metric.capitalize()), *cells)
+    console.print(table)
+    console.print(f"Balanced MAE: {result.metrics['mae_balanced']:.4g}")
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)

@@ -1,0 +1,1 @@
+"""rankgrad inside other people's code."""

@@ -1,0 +1,1 @@
+"""Detectors trained by ranking: settings, training, evaluation and comparison."""

@@ -1,0 +1,178 @@
+"""Losses compared on the same data, model and seeds, each with its own best learning rate."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from rankgrad.data.boxes import BoxDataset
+from rankgrad.recipes.detection.evaluation import detection_metrics, predict
+from rankgrad.recipes.detection.masks import mask_metrics, masked
+from rankgrad.recipes.detection.outcomes import ClassOutcomes, Prediction, order_agreement
+from rankgrad.recipes.detection.settings import LOSSES, DetectionSettings
+from rankgrad.recipes.detection.splits import Splits, open_splits
+from rankgrad.recipes.detection.training import DivergedError, Trainer
+from rankgrad.recipes.experiments.store import StoredRun
+from rankgrad.recipes.experiments.study import Outcome, Report, Study
+
+__all__ = [
+    "RATES",
+    "TUNING_SEED",
+    "ComparisonSettings",
+    "DetectionMethod",
+    "chosen_rates",
+    "comparison_study",
+    "train",
+    "tuning_study",
+    "unpack_outcomes",
+]
+
+RATES = (3e-4, 5e-4, 1e-3, 2e-3)
+# Not one of those that are compared.
+TUNING_SEED = 1000
+
+NAMES = {
+    "rank-sort": "Rank & Sort",
+    "ap": "AP loss",
+    "alrp": "aLRP",
+    "focal": "focal + GIoU",
+    "torchvision": "torchvision's own",
+}
+# Test images whose detections are kept for the report.
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """What all runs share. ``run`` holds loss, learning rate and seed only as placeholders."""
+
+    data: str | None
+    run: DetectionSettings
+    test: bool
+
+
+@dataclass(frozen=True)
+class DetectionMethod:
+    """What they differ in."""
+
+    name: str
+    loss: str
+    lr: float
+    anchors: int
+
+
+def tuning_study(
+    run: DetectionSettings,
+    data: str | None,
+    losses: Sequence[str] = LOSSES,
+    rates: Sequence[float] = RATES,
+) -> Study:
+    """Return the study that finds each loss's learning rate: one seed, validation only."""
+    methods = tuple(
+        DetectionMethod(f"{NAMES[loss]}, {rate:g}", loss, rate, run.anchors)
+        for loss in losses
+        for rate in rates
+    )
+    settings = ComparisonSettings(data, _shared(run), test=False)
+    return Study("detection-rates", settings, methods, (TUNING_SEED,), train)
+
+
+def chosen_rates(study: Study, runs: Sequence[StoredRun]) -> dict[str, float]:
+    """Return the learning rate with the best validation AP of each loss."""
+    ap = {run.method: run.metrics["val AP"] for run in runs}
+    best: dict[str, tuple[float, float]] = {}
+    for method in study.methods:
+        value = ap[method.name]
+        if not math.isnan(value) and value > best.get(method.loss, (-1.0, 0.0))[0]:
+            best[method.loss] = value, method.lr
+    return {loss: rate for loss, (_, rate) in best.items()}
+
+
+def comparison_study(
+    run: DetectionSettings, data: str | None, rates: dict[str, float], seeds: int = 3
+) -> Study:
+    """Return the study itself, tested after the last epoch of each run."""
+    methods = tuple(
+        DetectionMethod(NAMES[loss], loss, rate, run.anchors) for loss, rate in rates.items()
+    )
+    settings = ComparisonSettings(data, _shared(run), test=True)
+    return Study("detection", settings, methods, tuple(range(seeds)), train)
+
+
+def _shared(run: DetectionSettings) -> DetectionSettings:
+    """Without what the methods set, so that it does not seem to differ."""
+    return replace(run, loss="rank-sort", lr=1.0, seed=0)
+
+
+@lru_cache(maxsize=2)
+def _splits(data: str | None) -> Splits:
+    return open_splits(data)
+
+
+def train(
+    settings: ComparisonSettings, method: DetectionMethod, seed: int, report: Report
+) -> Outcome:
+    """Train one loss with one seed; nothing but the learning rate was chosen by validation.
+
+    A run that diverges has AP 0 and says so.
+    """
+    splits = _splits(settings.data)
+    run = replace(settings.run, loss=method.loss, lr=method.lr, anchors=method.anchors, seed=seed)
+    trainer = Trainer(run, splits, validate=False)
+    try:
+        while not trainer.finished:
+            row = trainer.one_epoch()
+            text = f"epoch {trainer.epoch}/{run.epochs}, loss {row['loss']:.2f}"
+            report(trainer.epoch / run.epochs, text)
+    except DivergedError as error:
+        return Outcome({"val AP": 0.0, "AP": 0.0}, trainer.history, {}, [str(error)])
+    metrics, arrays = {"val AP": trainer.ap}, {}
+    if settings.test:
+        tested = BoxDataset(splits.test, run.size)
+        predictions = predict(trainer.finish(), tested)
+        more, found = detection_metrics(splits.test, predictions)
+        metrics |= {**more, "order": order_agreement(found)}
+        if run.model == "mask-rcnn":
+            metrics |= mask_metrics(trainer.model, masked(splits.test, run))
+        arrays = pack_outcomes(found) | _shown(predictions)
+    return Outcome(metrics, trainer.history, arrays, [], None)
+
+
+def pack_outcomes(found: Sequence[ClassOutcomes]) -> dict[str, np.ndarray]:
+    """Return the outcomes as arrays to be stored."""
+    arrays: dict[str, np.ndarray] = {"names": np.array([one.name for one in found])}
+    for k, one in enumerate(found):
+        arrays |= {
+            f"scores{k}": one.scores.astype(np.float32),
+            f"images{k}": one.images.astype(np.int32),
+            f"ious{k}": one.ious.astype(np.float32),
+            f"truths{k}": one.truths,
+        }
+    return arrays
+
+
+def unpack_outcomes(arrays: dict[str, np.ndarray]) -> list[ClassOutcomes]:
+    """Undo :func:`pack_outcomes`."""
+    return [
+        ClassOutcomes(
+            str(name),
+            *(arrays[f"{part}{k}"] for part in ("scores", "images", "ious", "truths")),
+        )
+        for k, name in enumerate(arrays["names"])
+    ]
+
+
+def _shown(predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    return {
+        f"shown{i}_{name}": value
+        for i, one in enumerate(predictions[:SHOWN])
+        for name, value in one.items()
+    }
+
+
+def shown(arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+    """Return the kept detections of test image ``i``."""
+    return {name: arrays[f"shown{i}_{name}"] for name in ("boxes", "scores", "labels")}

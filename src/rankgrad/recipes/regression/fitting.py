@@ -1,0 +1,235 @@
+"""One training run with Lightning, in a folder that it can go on from."""
+
+import json
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from rankgrad.recipes.experiments.environment import environment, machine
+from rankgrad.recipes.experiments.store import write_csv, write_json
+from rankgrad.recipes.experiments.study import plain
+from rankgrad.recipes.regression.loading import load_data, regions_of
+from rankgrad.recipes.regression.methods import RegressionMethod, describe
+from rankgrad.recipes.regression.metrics import balanced_mae, regression_metrics
+from rankgrad.recipes.regression.models import build_regressor
+from rankgrad.recipes.regression.module import MONITOR, RegressionDataModule, RegressionModule
+from rankgrad.recipes.regression.objective import Objective
+from rankgrad.recipes.regression.training import RegressionSettings, region_masks
+
+__all__ = ["FitOptions", "FitResult", "FolderError", "fit"]
+
+
+class FolderError(Exception):
+    """The folder holds a run of other settings."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to run, which is no part of what is trained."""
+
+    seed: int = 0
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came out, and from which epoch (counted from 0) the run went on, if it did."""
+
+    metrics: dict[str, float]
+    notes: list[str]
+    epochs: int
+    resumed_at: int | None
+
+
+def fit(
+    settings: RegressionSettings,
+    method: RegressionMethod,
+    folder: Path,
+    options: FitOptions,
+    *,
+    fresh: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> FitResult:
+    """Train, or go on training, test, and write what came out.
+
+    Files: ``run.json`` (settings), ``best.ckpt`` and ``last.ckpt``, ``logs/`` (CSV, and TensorBoard
+    where it is installed), and at the end ``metrics.json``, ``predictions.csv`` and ``model.pt``,
+    the weights of the network for ``torch.load(..., weights_only=True)``. The second stage of
+    two-stage training lives in ``head/``.
+
+    Raises:
+        FolderError: the folder holds a run of other settings.
+        DataError: the data cannot be read.
+    """
+    _claim(folder, settings, method, options, fresh)
+    data = load_data(settings.data, options.seed)
+    L.seed_everything(options.seed, verbose=False)
+    model = build_regressor(settings.model, data, method, settings.head)
+    objective = Objective(method, data, scale=settings.scale_labels)
+    loaders = RegressionDataModule(data, settings.batch_size, options.seed, options.num_workers)
+    module = RegressionModule(model, objective, data, settings, method, settings.epochs)
+    resumed_at = _saved_epoch(folder / "last.ckpt")
+    trainer = _stage(module, loaders, folder, options, callbacks)
+    epochs = trainer.current_epoch
+    if method.retrain:
+        model.retrain_head()
+        objective.second_stage = True
+        module = RegressionModule(model, objective, data, settings, method, method.retrain)
+        trainer = _stage(module, loaders, folder / "head", options, callbacks)
+    with _quiet():
+        trainer.test(module, datamodule=loaders, verbose=False)
+    metrics, notes = _write(folder, settings, module, loaders, trainer.is_global_zero)
+    return FitResult(metrics, notes, epochs, resumed_at)
+
+
+def _claim(
+    folder: Path,
+    settings: RegressionSettings,
+    method: RegressionMethod,
+    options: FitOptions,
+    fresh: bool,
+) -> None:
+    """Make the folder ours, or see that it is of the same run."""
+    description = json.loads(
+        json.dumps(
+            {
+                "settings": plain(settings),
+                "method": plain(method),
+                "text": describe(method),
+                "seed": options.seed,
+            }
+        )
+    )
+    path = folder / "run.json"
+    if fresh:
+        for name in ("best.ckpt", "last.ckpt", "head/best.ckpt", "head/last.ckpt"):
+            (folder / name).unlink(missing_ok=True)
+    elif path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            found = {}
+        if any(found.get(key) != value for key, value in description.items()):
+            raise FolderError(f"{folder} holds a run of other settings")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**description, "versions": environment(), "machine": machine()})
+
+
+def _saved_epoch(path: Path) -> int | None:
+    if not path.exists():
+        return None
+    return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1
+
+
+def _stage(
+    module: RegressionModule,
+    loaders: RegressionDataModule,
+    folder: Path,
+    options: FitOptions,
+    callbacks: Sequence[Callback],
+) -> L.Trainer:
+    """Train one stage; the chosen weights are in the module afterwards."""
+    settings = module.settings
+    best = ModelCheckpoint(
+        dirpath=folder,
+        filename="best",
+        monitor=MONITOR,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    stop = [EarlyStopping(MONITOR, patience=settings.patience)] if settings.patience else []
+    logs: list[Logger] = [CSVLogger(folder, name="", version="logs")]
+    if find_spec("tensorboard") is not None:
+        logs.append(TensorBoardLogger(folder, name="", version="logs"))
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            precision=options.precision,  # type: ignore[arg-type]  # a text of the user's
+            max_epochs=module.epochs,
+            gradient_clip_val=settings.clip_norm,
+            callbacks=[best, *stop, *callbacks],
+            logger=logs,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            enable_model_summary=False,
+            enable_progress_bar=any(hasattr(c, "get_metrics") for c in callbacks),
+        )
+        last = folder / "last.ckpt"
+        with _ctrl_c_as_usual(trainer):
+            trainer.fit(module, datamodule=loaders, ckpt_path=last if last.exists() else None)
+    if settings.select == "best" and (folder / "best.ckpt").exists():
+        saved = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+        module.load_state_dict(saved["state_dict"])
+    return trainer
+
+
+@contextmanager
+def _ctrl_c_as_usual(trainer: L.Trainer) -> Iterator[None]:
+    """Lightning answers Ctrl-C by leaving the program, and ignores the next one."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801  # used as a statement
+    """Without Lightning's advice on worker processes and step intervals."""
+
+    def __enter__(self) -> None:
+        import logging
+
+        super().__enter__()
+        warnings.filterwarnings("ignore", module="lightning")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+def _write(
+    folder: Path,
+    settings: RegressionSettings,
+    module: RegressionModule,
+    loaders: RegressionDataModule,
+    writes: bool,
+) -> tuple[dict[str, float], list[str]]:
+    data = loaders.data
+    predictions, targets, _ = module.evaluated()
+    bins = data.bins.index(torch.from_numpy(targets))
+    _, regions = regions_of(data, settings.data)
+    metrics, notes = regression_metrics(predictions, targets, region_masks(bins, regions))
+    metrics["mae_balanced"] = balanced_mae(predictions, targets, bins.numpy())
+    if writes:
+        rows: list[dict[str, Any]] = [
+            {"row": i, "target": float(t), "prediction": float(p), "region": regions[b]}
+            for i, (t, p, b) in enumerate(zip(targets, predictions, bins.tolist(), strict=True))
+        ]
+        write_csv(folder / "predictions.csv", rows)
+        write_json(folder / "metrics.json", {"metrics": metrics, "notes": notes})
+        weights = {k: v.detach().cpu() for k, v in module.model.network.state_dict().items()}
+        scale = {"mean": module.objective.mean.cpu(), "std": module.objective.std.cpu()}
+        torch.save({"network": weights, "labels": scale}, folder / "model.pt")
+        np.save(folder / "train_counts.npy", data.train_counts.numpy())
+    return metrics, notes

@@ -1,0 +1,120 @@
+"""Which data a run reads, as settings that can be stored and compared."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from rankgrad.data.regression import (
+    DataError,
+    LabelBins,
+    RegressionData,
+    digits_data,
+    feature_table,
+    image_table,
+    sentence_pairs,
+)
+from rankgrad.data.regression.digits import REGION_LIMITS
+from rankgrad.recipes.regression.metrics import Regions
+
+__all__ = ["DataSettings", "load_data", "regions_of"]
+
+_DIGITS = {"digits": 2, "digits3": 3}
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the data is and how to read it; what is None is found out.
+
+    ``source`` is ``digits``, ``digits3``, a CSV or TSV file, or a folder with STS-B-DIR's files.
+    With ``image_root`` a table is one of image paths.
+    """
+
+    source: str = "digits"
+    target: str | None = None
+    features: tuple[str, ...] = ()
+    split: str | None = None
+    limit: int | None = None
+    image_root: str | None = None
+    path_column: str = "path"
+    image_size: int = 224
+    augment: bool = True
+    skip_unreadable: bool = False
+    vectors: str | None = None
+    # Label bins: first edge, width and number; the width alone is enough.
+    bin_low: float | None = None
+    bin_width: float | None = None
+    num_bins: int | None = None
+    # Regions by the training samples of a label bin
+    many_above: int | None = None
+    few_below: int | None = None
+
+
+@lru_cache(maxsize=2)
+def load_data(settings: DataSettings, seed: int) -> RegressionData:
+    """Return the data of one seed.
+
+    Raises:
+        DataError: it cannot be read, or lacks a setting.
+    """
+    if settings.source in _DIGITS:
+        return digits_data(seed, _DIGITS[settings.source])
+    path = Path(settings.source)
+    if path.is_dir():
+        if settings.vectors is None:
+            raise DataError("sentence pairs need word vectors: a file, or glove-50d")
+        return sentence_pairs(path, settings.vectors)
+    if settings.target is None:
+        raise DataError(f"{path} needs the name of its target column")
+    if settings.image_root is not None:
+        data = image_table(
+            path,
+            settings.target,
+            settings.image_root,
+            column=settings.path_column,
+            split=settings.split,
+            seed=seed,
+            size=settings.image_size,
+            augment=settings.augment,
+            skip_unreadable=settings.skip_unreadable,
+        )
+    else:
+        data = feature_table(
+            path,
+            settings.target,
+            features=settings.features,
+            split=settings.split,
+            seed=seed,
+            limit=settings.limit,
+        )
+    return _with_bins(data, settings)
+
+
+def _with_bins(data: RegressionData, settings: DataSettings) -> RegressionData:
+    from dataclasses import replace
+
+    if settings.bin_width is None:
+        return data
+    everything = torch.cat([part.targets for part in (data.train, data.val, data.test)])
+    width = settings.bin_width
+    lowest, highest = float(everything.min()), float(everything.max())
+    low = settings.bin_low if settings.bin_low is not None else lowest // width * width
+    num = settings.num_bins or max(int((highest - low) / width) + 1, 1)
+    return replace(data, bins=LabelBins(num, low, width))
+
+
+def regions_of(data: RegressionData, settings: DataSettings) -> tuple[Regions, tuple[str, ...]]:
+    """Return the limits of the regions, and the region of each label bin."""
+    many, few = REGION_LIMITS.get(_DIGITS.get(settings.source, 0), (100, 20))
+    regions = Regions(
+        settings.many_above if settings.many_above is not None else many,
+        settings.few_below if settings.few_below is not None else few,
+    )
+    if data.regions is not None:
+        return regions, data.regions
+    split = regions.split(data.train_counts.numpy())
+    names = ("many", "medium", "few")
+    return regions, tuple(
+        next(name for name in names if split[name][b]) for b in range(data.bins.num)
+    )

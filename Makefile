@@ -5,7 +5,9 @@
 
 ARGS ?=
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+# As many workers as cores, eight at most; JOBS=0 runs the tests in one process, for a debugger.
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8
 DEV := .venv/.installed-dev
 DOCS := .venv/.installed-docs
 

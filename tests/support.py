@@ -1,6 +1,7 @@
 """What the tests share: reference arrays and real data. Use with ``from support import golden``."""
 
 import os
+import signal
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -73,3 +74,8 @@ def shared_data(*parts: str) -> Path:
         reason = f"real data {'/'.join(parts) or 'folder'} not found; point RANKGRAD_SHARED at it"
         pytest.skip(reason)
     return path
+
+
+def heed_interrupts() -> None:
+    """For ``preexec_fn``: what a shell runs in the background is deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

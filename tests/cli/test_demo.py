@@ -10,6 +10,7 @@ import torch
 
 from rankgrad import cli
 from rankgrad.commands import demo as command
+from support import heed_interrupts
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -86,6 +87,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_call_goes_on(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("4 methods, 40 seeds")

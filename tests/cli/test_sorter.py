@@ -12,7 +12,7 @@ import torch
 
 from rankgrad import cli
 from rankgrad.sorters import load_sorter, read_checkpoint
-from support import GOLDEN
+from support import GOLDEN, heed_interrupts
 
 SOURCE = Path(__file__).parents[2] / "src"
 QUICK = ["train", "sorter", "--quick", "--model", "grus", "--length", "6", "--device", "cpu"]
@@ -131,7 +131,12 @@ def test_ctrl_c_and_then_the_same_weights(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"}
     call = [sys.executable, "-m", "rankgrad", *options, "--out", str(tmp_path / "parts")]
     process = subprocess.Popen(
-        call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        call,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     for line in process.stdout:

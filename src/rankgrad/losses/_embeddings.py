@@ -89,7 +89,8 @@ def similarities(
     if filled is not None:
         codes[:, x.shape[0] :] *= filled
     if ref_emb is None:
-        codes[:, begin : begin + x.shape[0]].fill_diagonal_(self_code)
+        own = codes if begin == 0 else codes[:, begin:]  # torch.compile refuses to fill a slice
+        own.fill_diagonal_(self_code)
     return scores, codes
 
 

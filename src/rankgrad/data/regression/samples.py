@@ -55,7 +55,7 @@ def bins_for(targets: Float[Tensor, " n"]) -> LabelBins:
     >>> bins_for(torch.tensor([3.0, 80.0]))
     LabelBins(num=78, low=3.0, width=1.0)
     >>> bins_for(torch.tensor([326.0, 18823.0]))
-    LabelBins(num=47, low=0.0, width=400.0)
+    LabelBins(num=48, low=0.0, width=400.0)
     """
     low, high = float(targets.min()), float(targets.max())
     if bool((targets == targets.round()).all()) and high - low < 200:

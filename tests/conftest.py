@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +60,26 @@ def golden() -> Callable[[str], dict[str, support.Arrays]]:
 def shared_data() -> Callable[..., Path]:
     """``support.shared_data`` for tests that want no import."""
     return support.shared_data
+
+
+@pytest.fixture(params=["numba", "reference"], scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The tests of the module once by the compiled kernels and once by the plain ones."""
+    import rankgrad as rg
+
+    with rg.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks are no faster on more, and other tests run beside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

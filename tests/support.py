@@ -61,6 +61,14 @@ def golden_cases(name: str) -> list[str]:
     return [case for case in golden(name) if case]
 
 
+def ramp(a: float, b: float, delta: float) -> float:
+    """How decisively ``a`` is ahead of ``b``; with ``delta`` 0 a tie counts whole."""
+    x = 0.0 if a == b else a - b
+    if delta == 0:
+        return float(x >= 0)
+    return min(max(x / (2 * delta) + 0.5, 0.0), 1.0)
+
+
 def shared_data(*parts: str) -> Path:
     """A path in the optional folder of real data; skips the test when it is not there.
 

@@ -1,7 +1,6 @@
 """The engine: weighted sums of comparisons over pairs, against the double loop."""
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
@@ -11,6 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import rankgrad as rg
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 COMPARISONS: list[rg.Comparison] = [
     rg.Step(),
@@ -24,12 +25,6 @@ COMPARISONS: list[rg.Comparison] = [
 ]
 SMOOTH = COMPARISONS[4:]
 KINDS = [rg.Ramp, rg.Logistic, rg.Laplace, rg.Normal, rg.Cauchy]
-
-
-@pytest.fixture(params=["numba", "reference"], scope="module", autouse=True)
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with rg.use_backend(request.param):
-        yield request.param
 
 
 def brute_force(

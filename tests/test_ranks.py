@@ -1,7 +1,5 @@
 """Hard ranks: rank 1 is the largest, ties as scipy has them, masks as if the rest were gone."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -12,16 +10,12 @@ from torch import Tensor
 
 import rankgrad as rg
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 TIES = ["ordinal", "average", "min", "max", "dense"]
 GRID = st.integers(-3, 3).map(lambda i: i / 2) | st.sampled_from(
     [float("inf"), float("-inf"), -0.0]
 )
-
-
-@pytest.fixture(params=["numba", "reference"], scope="module", autouse=True)
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with rg.use_backend(request.param):
-        yield request.param
 
 
 def expected(x: Tensor, ties: str, descending: bool, normalize: bool = False) -> Tensor:

@@ -1,7 +1,5 @@
 """Stable sorting: what torch.sort(stable=True) returns, on every backend."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given
@@ -10,15 +8,11 @@ from torch import Tensor
 
 import rankgrad as rg
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 # Rows of different lengths take different ways: insertion, narrow and wide digits.
 LENGTHS = [0, 1, 2, 47, 48, 49, 4095, 4096, 5000]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-
-
-@pytest.fixture(params=["numba", "reference"], scope="module", autouse=True)
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with rg.use_backend(request.param):
-        yield request.param
 
 
 def stable(x: Tensor, descending: bool, dim: int = -1) -> Tensor:

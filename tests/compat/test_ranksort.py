@@ -1,20 +1,13 @@
 """The names and conventions of the authors' Rank & Sort code."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 
-import rankgrad as rg
 from rankgrad.compat.ranksort import APLoss, RankSort, aLRPLoss
 from support import golden, golden_cases
 
-
-@pytest.fixture(params=["numba", "reference"], scope="module", autouse=True)
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with rg.use_backend(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def assert_gradient(got: torch.Tensor | None, expected: np.ndarray) -> None:

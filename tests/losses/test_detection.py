@@ -11,11 +11,7 @@ from rankgrad.bench.detection import textbook
 from rankgrad.functional import alrp, ap_loss, rank_sort
 from support import golden
 
-
-@pytest.fixture(params=["numba", "reference"], autouse=True)
-def backend(request):
-    with rg.use_backend(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def close(ours, published, rtol=1e-6, atol=0.0) -> None:

@@ -3,7 +3,6 @@
 import copy
 import math
 import pickle
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,23 +13,11 @@ from torch import Tensor
 
 import rankgrad as rg
 from rankgrad.functional import rank_sort
-from support import golden, golden_cases
+from support import golden, golden_cases, ramp
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 DELTAS = [0.0, 1e-6, 0.5, 1e4]
-
-
-@pytest.fixture(params=["numba", "reference"], scope="module", autouse=True)
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with rg.use_backend(request.param):
-        yield request.param
-
-
-def ramp(a: float, b: float, delta: float) -> float:
-    """How decisively ``a`` is ahead of ``b``; with ``delta`` 0 a tie counts whole."""
-    x = 0.0 if a == b else a - b
-    if delta == 0:
-        return float(x >= 0)
-    return min(max(x / (2 * delta) + 0.5, 0.0), 1.0)
 
 
 def brute_force(

@@ -41,12 +41,13 @@ from rankgrad.recipes.detection.outcomes import (
     order_agreement,
     outcomes,
 )
-from rankgrad.recipes.detection.running import RunFolderError, load_detector, train_detector
+from rankgrad.recipes.detection.running import load_detector, train_detector
 from rankgrad.recipes.detection.settings import DetectionSettings
 from rankgrad.recipes.detection.splits import DataError, Splits, open_splits
 from rankgrad.recipes.detection.training import DivergedError, Progress, Trainer
 from rankgrad.recipes.experiments import RunStore, run_study
 from rankgrad.recipes.experiments.store import StoredRun
+from rankgrad.recipes.runs import RunFolderError
 
 TINY = DetectionSettings(
     backbone="tiny", epochs=2, batch_size=4, size=48, lr=3e-3, warmup=2, proposals=20

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,16 +7,9 @@ import torch
 from rankgrad.recipes.digits import METHODS, DigitsNet, DigitsSettings, digits_study, train
 from rankgrad.recipes.experiments import Outcome
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = DigitsSettings(epochs=2, peak=6, val_per_label=1, test_per_label=2, many_above=3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in the study itself: the network is too small for more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def method(name: str) -> Any:

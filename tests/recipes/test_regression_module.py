@@ -11,22 +11,17 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from rankgrad.recipes.regression.fitting import FitOptions, FolderError, fit
+from rankgrad.recipes.regression.fitting import FitOptions, fit
 from rankgrad.recipes.regression.lines import EpochLines
 from rankgrad.recipes.regression.loading import DataSettings, load_data
 from rankgrad.recipes.regression.methods import parse_method
 from rankgrad.recipes.regression.models import build_regressor
 from rankgrad.recipes.regression.training import RegressionSettings
+from rankgrad.recipes.runs import RunFolderError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 OPTIONS = FitOptions(accelerator="cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +75,7 @@ def test_a_run_writes_its_files(
 ) -> None:
     folder, metrics, said = finished
     names = {path.name for path in folder.iterdir()}
-    assert {"run.json", "best.ckpt", "last.ckpt", "metrics.json", "model.pt", "logs"} <= names
+    assert {"settings.json", "best.ckpt", "last.ckpt", "metrics.json", "model.pt", "logs"} <= names
     stored = json.loads((folder / "metrics.json").read_text())["metrics"]
     assert stored["mae_balanced"] == pytest.approx(metrics["mae_balanced"])
     data = load_data(settings.data, 0)
@@ -128,7 +123,7 @@ def test_a_folder_of_other_settings_is_refused(
     settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[str]]
 ) -> None:
     folder, _, _ = finished
-    with pytest.raises(FolderError, match="other settings"):
+    with pytest.raises(RunFolderError, match="other settings"):
         fit(replace(settings, epochs=5), METHOD, folder, OPTIONS)
 
 

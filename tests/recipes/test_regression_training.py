@@ -1,7 +1,6 @@
 """Training runs of regression: the plain loop, the study over it, and the page."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +21,7 @@ from rankgrad.recipes.regression.training import RegressionSettings, train
 from rankgrad.recipes.regression.tuning import candidates, tune
 from recipes.toy_study import Recorder
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

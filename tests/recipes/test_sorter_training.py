@@ -1,7 +1,6 @@
 """Training a sorter: it learns, goes on exactly where it was, and minds other people's files."""
 
 import csv
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
+from rankgrad.recipes.runs import RunFolderError
 from rankgrad.recipes.sorters import training
-from rankgrad.recipes.sorters.display import sorter_display
 from rankgrad.recipes.sorters.settings import MANY_LENGTHS, SorterSettings, default_lengths
-from rankgrad.recipes.sorters.training import (
-    Progress,
-    RunFolderError,
-    TrainedSorter,
-    train_sorter,
-)
+from rankgrad.recipes.sorters.training import Progress, TrainedSorter, train_sorter
 from rankgrad.sorters import load_sorter, read_checkpoint
 
 TINY = SorterSettings(
@@ -213,28 +206,3 @@ def test_names_and_lengths() -> None:
     assert default_lengths("set") == MANY_LENGTHS
     assert default_lengths("lstm_large") == (100,)
     assert SorterSettings(lengths=(10, 1000), batch_size=50).rows(1000) == 5
-
-
-# ---------------------------------------------------------------- what people see
-
-
-def show(terminal: bool, *told: Progress) -> str:
-    console = Console(
-        file=io.StringIO(), force_terminal=terminal, width=100, color_system=None, highlight=False
-    )
-    with sorter_display(console) as tell:
-        for progress in told:
-            tell(progress)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def test_display() -> None:
-    early = Progress(0, 200, 0.001, 0.5, float("inf"), float("inf"), 7320.0)
-    late = Progress(40, 200, 0.2, 0.1, 0.02, 0.01, 65.0)
-    lines = show(False, early, late, late).splitlines()
-    assert lines == ["[ 40/200] loss 0.10000, error 0.02000 (best 0.01000), 1 min 05 s left"]
-    bars = show(True, early, late)
-    assert "epoch 40/200" in bars
-    assert "loss 0.10000, error 0.02000 (best 0.01000), 1 min 05 s left" in bars
-    assert "2 h 02 min left" in show(True, early)

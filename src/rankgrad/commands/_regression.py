@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from rankgrad.commands.errors import CommandError
+from rankgrad.commands.options import names, positive
 
 if TYPE_CHECKING:
     from rankgrad.data.regression import RegressionData
@@ -13,7 +14,6 @@ __all__ = [
     "add_data_options",
     "add_training_options",
     "load",
-    "positive",
     "preset_values",
     "settings_from",
 ]
@@ -25,18 +25,6 @@ _TRAINING: tuple[str, ...] = ("model", "head", "epochs", "batch_size", "optimize
 _TRAINING += ("weight_decay", "schedule", "clip_norm", "select", "patience")
 
 
-def positive(text: str) -> int:
-    """Read a whole number above zero."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the data is."""
     add = parser.add_argument_group("data").add_argument
@@ -46,7 +34,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="digits, digits3, a CSV or TSV file, or a folder with STS-B-DIR (default: digits)",
     )
     add("--target", metavar="COLUMN", help="the column to predict")
-    add("--features", type=_names, metavar="A,B", help="columns to predict from (default: others)")
+    add("--features", type=names, metavar="A,B", help="columns to predict from (default: others)")
     add("--split", metavar="COLUMN", help="train, val or test a row (default: drawn by the seed)")
     add("--limit", type=positive, metavar="N", help="use N rows, drawn by the seed")
     add("--image-root", metavar="DIR", help="rows are images: the folder of their paths")
@@ -98,9 +86,9 @@ def settings_from(options: argparse.Namespace) -> "RegressionSettings":
 
     preset = preset_values(options)
 
-    def given(names: tuple[str, ...]) -> dict[str, Any]:
-        values = {name: preset[name] for name in names if name in preset}
-        own = {name: getattr(options, name) for name in names}
+    def given(fields: tuple[str, ...]) -> dict[str, Any]:
+        values = {name: preset[name] for name in fields if name in preset}
+        own = {name: getattr(options, name) for name in fields}
         return values | {name: value for name, value in own.items() if value is not None}
 
     data: dict[str, Any] = given(_DATA) | {"augment": not options.no_augment}
@@ -134,7 +122,7 @@ def load(settings: "RegressionSettings", seed: int) -> tuple["RegressionData", l
 
     try:
         data = load_data(settings.data, seed)
-        regions, names = regions_of(data, settings.data)
-        return data, overview(data, regions, names, data.regions is not None)
+        regions, labels = regions_of(data, settings.data)
+        return data, overview(data, regions, labels, data.regions is not None)
     except (DataError, ModuleNotFoundError) as error:
         raise CommandError(str(error), 2) from None

@@ -1,24 +1,23 @@
 """``rankgrad compare detection``: losses of detectors, each at its own best learning rate."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.errors import CommandError, require, study_errors
+from rankgrad.commands.options import add_study_options, names, positive
 from rankgrad.commands.train_detection import (
     NEEDS,
-    add_run_options,
+    add_detector_options,
     open_data,
-    positive,
     settings_of,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rankgrad.recipes.experiments import StoredRun, Study
+    from rankgrad.recipes.experiments import RunStore, StoredRun, Study
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,8 +25,8 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add_run_options(parser)
-    add("--losses", type=_names, metavar="A,B", help="(default: all that fit the model)")
+    add_detector_options(parser)
+    add("--losses", type=names, metavar="A,B", help="(default: all that fit the model)")
     add(
         "--rates",
         type=_numbers,
@@ -35,23 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="learning rates to choose from, on validation (default: 3e-4,5e-4,1e-3,2e-3)",
     )
     add("--seeds", type=positive, metavar="N", default=3, help="seeds a loss (default: 3)")
-    add(
-        "--workers",
-        type=positive,
-        metavar="N",
-        default=min(2, os.cpu_count() or 1),
-        help="runs at a time, one thread each (default: %(default)s)",
-    )
-    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/compare-detection)")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="keep finished runs, add what is missing (default)"
-    )
-    again.add_argument("--fresh", action="store_true", help="delete the runs of the folder first")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    add_study_options(parser, "runs/compare-detection")
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -104,36 +87,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(
-    options: argparse.Namespace, study: "Study", store: object, console: "Console", metric: str
+    options: argparse.Namespace, study: "Study", store: "RunStore", console: "Console", metric: str
 ) -> "list[StoredRun]":
-    from rankgrad.recipes.experiments import (
-        ChangedStudyError,
-        RunStore,
-        TaskError,
-        WorkerDiedError,
-        progress_display,
-        run_study,
-    )
+    from rankgrad.recipes.experiments import progress_display, run_study
 
-    assert isinstance(store, RunStore)
-    try:
+    with study_errors():
         store.folder.mkdir(parents=True, exist_ok=True)
         if options.fresh:
             store.clear()
         display = progress_display(console, lambda m: f"{metric} {m[metric]:.1f}")
         return run_study(study, store, display, workers=options.workers)
-    except ChangedStudyError as error:
-        raise CommandError(
-            f"{error}\nTake another folder with --out, or delete those runs with --fresh.", 2
-        ) from None
-    except OSError as error:
-        raise CommandError(f"cannot write the results: {error}") from None
-    except (TaskError, WorkerDiedError) as error:
-        raise CommandError(f"{error}\nFinished runs are kept; run again to go on.") from None
-    except KeyboardInterrupt:
-        raise CommandError(
-            "interrupted; finished runs are kept, the same command goes on from there", 130
-        ) from None
 
 
 def _print_table(console: "Console", rows: Sequence[Sequence[str]]) -> None:

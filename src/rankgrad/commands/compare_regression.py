@@ -1,10 +1,10 @@
 """``rankgrad compare regression``: methods for rare labels, seed by seed, on data of yours."""
 
 import argparse
-import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ from rankgrad.commands._regression import (
     add_data_options,
     add_training_options,
     load,
-    positive,
     settings_from,
 )
-from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.errors import CommandError, require, study_errors
+from rankgrad.commands.options import add_study_options, positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,19 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="choose rates and weights on validation, N trials for every method",
     )
-    add(
-        "--workers",
-        type=positive,
-        metavar="N",
-        default=min(2, os.cpu_count() or 1),
-        help="runs at a time, one thread each (default: %(default)s)",
-    )
-    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/compare/DATA)")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="keep finished runs, add what is missing (default)"
-    )
-    again.add_argument("--fresh", action="store_true", help="delete the runs of the folder first")
+    add_study_options(parser, "runs/compare/DATA")
     add_data_options(parser)
     add_training_options(parser)
 
@@ -143,15 +131,7 @@ def _run(
     folder: Path,
     console: "Console",
 ) -> "tuple[Study, list[StoredRun], list[StoredRun]]":
-    from rankgrad.recipes.experiments import (
-        ChangedStudyError,
-        RunStore,
-        Study,
-        TaskError,
-        WorkerDiedError,
-        progress_display,
-        run_study,
-    )
+    from rankgrad.recipes.experiments import RunStore, Study, progress_display, run_study
     from rankgrad.recipes.regression.training import train
     from rankgrad.recipes.regression.tuning import tune
 
@@ -161,7 +141,7 @@ def _run(
     def headline(metrics: dict[str, float]) -> str:
         return f"balanced test MAE {metrics['mae_balanced']:.4g}"
 
-    try:
+    with study_errors(), _refusals():
         folder.mkdir(parents=True, exist_ok=True)
         if options.fresh:
             store.clear()
@@ -184,20 +164,15 @@ def _run(
         study = Study("regression", settings, methods, seeds, train)
         display = progress_display(console, headline)
         return study, run_study(study, store, display, workers=options.workers), tuned
-    except ChangedStudyError as error:
-        raise CommandError(
-            f"{error}\nTake another folder with --out, or delete those runs with --fresh.", 2
-        ) from None
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Settings that no run can have."""
+    try:
+        yield
     except ValueError as error:
         raise CommandError(str(error), 2) from None
-    except OSError as error:
-        raise CommandError(f"cannot write the results: {error}") from None
-    except (TaskError, WorkerDiedError) as error:
-        raise CommandError(f"{error}\nFinished runs are kept; run again to go on.") from None
-    except KeyboardInterrupt:
-        raise CommandError(
-            "interrupted; finished runs are kept, the same command goes on from there", 130
-        ) from None
 
 
 def _report(

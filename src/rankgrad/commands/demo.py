@@ -1,12 +1,12 @@
 """``rankgrad demo``: deep imbalanced regression on real handwritten digits."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.errors import require, study_errors
+from rankgrad.commands.options import add_study_options, positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,40 +28,12 @@ _QUICK: dict[str, Any] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="results folder (default: runs/demo, with --quick runs/demo-quick)",
-    )
-    parser.add_argument("--seeds", type=_positive, metavar="N", help="seeds a method (default: 5)")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs a run (default: 60)")
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        metavar="N",
-        default=min(2, os.cpu_count() or 1),
-        help="runs at a time, one thread each (default: %(default)s)",
-    )
+    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds a method (default: 5)")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="epochs a run (default: 60)")
     parser.add_argument(
         "--quick", action="store_true", help="a few seconds, to see that everything works"
     )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume",
-        action="store_true",
-        help="keep the finished runs of the results folder and add what is missing (the default)",
-    )
-    again.add_argument(
-        "--fresh", action="store_true", help="delete the runs of the results folder first"
-    )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
+    add_study_options(parser, "runs/demo, with --quick runs/demo-quick")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,14 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rankgrad.recipes.digits import digits_study
-    from rankgrad.recipes.experiments import (
-        ChangedStudyError,
-        RunStore,
-        TaskError,
-        WorkerDiedError,
-        progress_display,
-        run_study,
-    )
+    from rankgrad.recipes.experiments import RunStore, progress_display, run_study
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -88,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     study = digits_study(options.seeds or (2 if options.quick else 5), **changes)
     folder: Path = options.out or Path("runs", "demo-quick" if options.quick else "demo")
     store = RunStore(folder)
-    try:
+    with study_errors():
         folder.mkdir(parents=True, exist_ok=True)
         if options.fresh:
             store.clear()
@@ -100,18 +65,6 @@ def run(options: argparse.Namespace) -> int:
         display = progress_display(console, lambda m: f"test MAE {m['mae_all']:.2f}")
         runs = run_study(study, store, display, workers=options.workers)
         report = _report(study, runs, folder, quick=options.quick)
-    except ChangedStudyError as error:
-        raise CommandError(
-            f"{error}\nTake another folder with --out, or delete those runs with --fresh.", 2
-        ) from None
-    except OSError as error:
-        raise CommandError(f"cannot write the results: {error}") from None
-    except (TaskError, WorkerDiedError) as error:
-        raise CommandError(f"{error}\nFinished runs are kept; run again to go on.") from None
-    except KeyboardInterrupt:
-        raise CommandError(
-            "interrupted; finished runs are kept, the same command goes on from there", 130
-        ) from None
     _print_results(console, study, runs)
     console.print(f"\nReport: {report}", soft_wrap=True, markup=False)
     return 0

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankgrad.commands.errors import CommandError, require
-from rankgrad.commands.train_detection import NEEDS, device_of
+from rankgrad.commands.options import device_of
+from rankgrad.commands.train_detection import NEEDS
 
 if TYPE_CHECKING:
     from rankgrad.data.boxes import BoxData

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.options import names
 
 if TYPE_CHECKING:
     from rankgrad.recipes.sorters.evaluation import Measured
@@ -24,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure.add_argument(
         "--length", type=_numbers, metavar="N[,N...]", help="(default: what it was trained for)"
     )
-    measure.add_argument("--dist", type=_names, metavar="NAME[,...]", help="(default: all ten)")
+    measure.add_argument("--dist", type=names, metavar="NAME[,...]", help="(default: all ten)")
     measure.add_argument(
-        "--rankers", type=_names, metavar="NAME[,...]", help="what it is compared with"
+        "--rankers", type=names, metavar="NAME[,...]", help="what it is compared with"
     )
     measure.add_argument("--rows", type=int, metavar="N", help="sequences of each distribution")
     measure.add_argument("--picture", type=Path, metavar="FILE", help="draw the paper's picture")
@@ -42,10 +43,6 @@ _EVAL = (
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
 
 
 def run(options: argparse.Namespace) -> int:

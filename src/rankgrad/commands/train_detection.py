@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.errors import CommandError, require, training_errors
+from rankgrad.commands.options import add_device_options, add_run_options, device_of, positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from rankgrad.recipes.detection.settings import DetectionSettings
     from rankgrad.recipes.detection.splits import Splits
 
-__all__ = ["NEEDS", "add_arguments", "add_run_options", "open_data", "run", "settings_of"]
+__all__ = ["NEEDS", "add_arguments", "add_detector_options", "open_data", "run", "settings_of"]
 
 NEEDS = ("rich", "torchvision", "faster_coco_eval", "sklearn", "matplotlib", "jinja2", "PIL")
 QUICK: dict[str, Any] = {"epochs": 2, "backbone": "tiny", "size": 64, "warmup": 4}
@@ -23,7 +25,7 @@ QUICK: dict[str, Any] = {"epochs": 2, "backbone": "tiny", "size": 64, "warmup": 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add_run_options(parser)
+    add_detector_options(parser)
     add(
         "--loss",
         choices=("rank-sort", "ap", "alrp", "focal", "torchvision"),
@@ -32,18 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--lr", type=float, metavar="X", help="learning rate of AdamW (default: 0.001)")
     add("--seed", type=int, metavar="N", help="of weights, order and mirroring (default: 0)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    add("--threads", type=positive, metavar="N", help="threads of torch (default: its own)")
-    add("--name", metavar="NAME", help="name of the run (default: model and loss)")
-    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/detection/NAME)")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="go on with the run in the folder (the default)"
-    )
-    again.add_argument("--fresh", action="store_true", help="start over in the folder of a run")
+    add_device_options(parser)
+    add_run_options(parser, "runs/detection", "model and loss")
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and comparing share."""
     add = parser.add_argument
     add(
@@ -74,14 +69,6 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--masks", choices=("file", "ellipse"), help="where mask-rcnn's masks are from")
     add("--precision", choices=("float32", "bfloat16"), help="(default: float32)")
     add("--quick", action="store_true", help="a few seconds, to see that it works")
-
-
-def positive(text: str) -> int:
-    """Read a whole number above zero."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def settings_of(options: argparse.Namespace) -> "DetectionSettings":
@@ -127,9 +114,9 @@ def run(options: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from rankgrad.recipes.detection.display import detector_display
-    from rankgrad.recipes.detection.running import RunFolderError, train_detector
-    from rankgrad.recipes.detection.training import DivergedError
+    from rankgrad.recipes.detection.running import train_detector
+    from rankgrad.recipes.detection.training import DivergedError, Progress
+    from rankgrad.recipes.display import epoch_display
 
     settings = settings_of(options)
     device = device_of(options.device)
@@ -146,26 +133,19 @@ def run(options: argparse.Namespace) -> int:
     )
     splits = open_data(options, console)
     data = options.data.name if options.data else "digit scenes"
+
+    def describe(p: Progress) -> str:
+        ap = f", val AP {p.ap:.1f} (best {p.best:.1f})" if isfinite(p.ap) else ""
+        return f"loss {p.loss:.3f}{ap}"
+
     try:
-        with detector_display(console) as show:
+        with training_errors(), epoch_display(console, describe) as show:
             result = train_detector(
                 settings, splits, folder, data=data, device=device, fresh=options.fresh,
                 on_progress=show,
             )  # fmt: skip
-    except RunFolderError as error:
-        raise CommandError(
-            f"{error}\nTake another folder with --name or --out"
-            f"{', or start over with --fresh' if 'other settings' in str(error) else ''}.",
-            2,
-        ) from None
     except DivergedError as error:
         raise CommandError(f"{error}; try a lower --lr") from None
-    except (OSError, ValueError) as error:
-        raise CommandError(str(error)) from None
-    except KeyboardInterrupt:
-        raise CommandError(
-            "interrupted; the same command goes on after the last finished epoch", 130
-        ) from None
     if result.resumed_at:
         console.print(f"Went on after epoch {result.resumed_at}.")
     metrics, report = _test(settings, splits, folder, result.model)
@@ -223,16 +203,3 @@ def _print_table(
     if "mask AP" in metrics:
         masks = ", ".join(f"{k} {text(v)}" for k, v in metrics.items() if k.startswith("mask"))
         console.print(masks)
-
-
-def device_of(name: str) -> str:
-    """Return the device of ``--device``."""
-    import torch
-
-    if name != "auto":
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise CommandError(f"--device {name}: {str(error).splitlines()[0]}", 2) from None
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,11 +9,11 @@ from rankgrad.commands._regression import (
     add_data_options,
     add_training_options,
     load,
-    positive,
     preset_values,
     settings_from,
 )
-from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.errors import CommandError, require, training_errors
+from rankgrad.commands.options import add_device_options, add_run_options, positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add_device_options(parser)
     add("--devices", type=positive, default=1, metavar="N", help="how many (default: 1)")
     add(
         "--precision",
@@ -52,14 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="(default: 32-true)",
     )
     add("--loaders", type=int, default=0, metavar="N", help="processes that load data (default: 0)")
-    add("--threads", type=positive, metavar="N", help="threads of torch (default: its own)")
-    add("--name", metavar="NAME", help="name of the run (default: the data's)")
-    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/regression/NAME)")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="go on with the run in the folder (the default)"
-    )
-    again.add_argument("--fresh", action="store_true", help="start over in the folder of a run")
+    add_run_options(parser, "runs/regression", "the data's")
     add_data_options(parser)
     add_training_options(parser)
 
@@ -136,7 +129,7 @@ def _fit(
     from lightning.pytorch.callbacks import RichProgressBar
 
     from rankgrad.data.regression import DataError
-    from rankgrad.recipes.regression.fitting import FitOptions, FolderError, fit
+    from rankgrad.recipes.regression.fitting import FitOptions, fit
     from rankgrad.recipes.regression.lines import EpochLines
     from rankgrad.recipes.regression.methods import MethodError
     from rankgrad.recipes.regression.models import ModelError
@@ -147,20 +140,8 @@ def _fit(
     shown: Sequence[Any] = [
         RichProgressBar(leave=False) if console.is_terminal else EpochLines(console.print)
     ]
-    try:
+    with training_errors(DataError, MethodError, ModelError):
         return fit(settings, method, folder, how, fresh=options.fresh, callbacks=shown)
-    except FolderError as error:
-        raise CommandError(
-            f"{error}\nTake another folder with --name or --out, or start over with --fresh.", 2
-        ) from None
-    except (DataError, MethodError, ModelError) as error:
-        raise CommandError(str(error), 2) from None
-    except (OSError, ValueError) as error:
-        raise CommandError(str(error)) from None
-    except KeyboardInterrupt:
-        raise CommandError(
-            "interrupted; the same command goes on after the last finished epoch", 130
-        ) from None
 
 
 def _print(console: "Console", result: "FitResult") -> None:

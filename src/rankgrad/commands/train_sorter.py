@@ -3,10 +3,18 @@
 import argparse
 import shlex
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.errors import CommandError, require, training_errors
+from rankgrad.commands.options import (
+    add_device_options,
+    add_run_options,
+    device_of,
+    names,
+    positive,
+)
 
 if TYPE_CHECKING:
     from rankgrad.recipes.sorters.settings import SorterSettings
@@ -28,44 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N[,N...]",
         help="scores a sequence (default: 100; for set many lengths from 5 to 1000)",
     )
-    add("--dist", type=_names, metavar="NAME[,...]", help="distributions, by name or number")
+    add("--dist", type=names, metavar="NAME[,...]", help="distributions, by name or number")
     add("--scores", metavar="FILE", help="train on scores of your own: .npy, or numbers as text")
-    add("--batch-size", type=_positive, metavar="N", help="sequences a step (default: 256)")
-    add("--steps", type=_positive, metavar="N", help="steps an epoch (default: 100)")
-    add("--epochs", type=_positive, metavar="N", help="epochs (default: 60)")
+    add("--batch-size", type=positive, metavar="N", help="sequences a step (default: 256)")
+    add("--steps", type=positive, metavar="N", help="steps an epoch (default: 100)")
+    add("--epochs", type=positive, metavar="N", help="epochs (default: 60)")
     add("--lr", type=float, metavar="X", help="learning rate of Adam (default: 0.001)")
-    add("--lr-step", type=_positive, metavar="N", help="halve it every N epochs (default: 10)")
-    add("--patience", type=_positive, metavar="N", help="stop after N epochs without a better one")
-    add("--validation", type=_positive, metavar="N", help="sequences of each distribution")
+    add("--lr-step", type=positive, metavar="N", help="halve it every N epochs (default: 10)")
+    add("--patience", type=positive, metavar="N", help="stop after N epochs without a better one")
+    add("--validation", type=positive, metavar="N", help="sequences of each distribution")
     add("--seed", type=int, metavar="N", help="of weights and sequences (default: 0)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--precision", choices=("float32", "tf32", "bfloat16"), help="(default: float32)")
-    add("--threads", type=_positive, metavar="N", help="threads of torch (default: its own)")
-    add("--name", metavar="NAME", help="name of the run (default: the model and its length)")
-    add("--out", type=Path, metavar="DIR", help="results folder (default: runs/sorter/NAME)")
+    add_device_options(parser)
+    add_run_options(parser, "runs/sorter", "the model and its length")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--paper", action="store_true", help="as long as in the paper; hours to days")
     size.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="go on with the run in the folder (the default)"
-    )
-    again.add_argument("--fresh", action="store_true", help="start over in the folder of a run")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part) for part in text.split(","))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
+    return tuple(positive(part) for part in text.split(","))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,11 +64,11 @@ def run(options: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from rankgrad.recipes.sorters.display import sorter_display
-    from rankgrad.recipes.sorters.training import RunFolderError, train_sorter
+    from rankgrad.recipes.display import epoch_display
+    from rankgrad.recipes.sorters.training import Progress, train_sorter
 
     settings = _settings(options)
-    device = _device(options.device)
+    device = device_of(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     folder: Path = options.out or Path("runs", "sorter", options.name or settings.name)
@@ -89,28 +79,20 @@ def run(options: argparse.Namespace) -> int:
         markup=False,
         soft_wrap=True,
     )
-    try:
-        with sorter_display(console) as show:
-            result = train_sorter(
-                settings,
-                folder,
-                device=device,
-                fresh=options.fresh,
-                on_progress=show,
-                command=_command(),
-            )
-    except RunFolderError as error:
-        raise CommandError(
-            f"{error}\nTake another folder with --name or --out"
-            f"{', or start over with --fresh' if 'other settings' in str(error) else ''}.",
-            2,
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CommandError(str(error)) from None
-    except KeyboardInterrupt:
-        raise CommandError(
-            "interrupted; the same command goes on after the last finished epoch", 130
-        ) from None
+
+    def describe(p: Progress) -> str:
+        errors = f", error {p.error:.5f} (best {p.best:.5f})" if isfinite(p.error) else ""
+        return f"loss {p.loss:.5f}{errors}"
+
+    with training_errors(), epoch_display(console, describe, lines=50) as show:
+        result = train_sorter(
+            settings,
+            folder,
+            device=device,
+            fresh=options.fresh,
+            on_progress=show,
+            command=_command(),
+        )
     if result.resumed_at:
         console.print(f"Went on after epoch {result.resumed_at}.")
     console.print(
@@ -144,18 +126,6 @@ def _settings(options: argparse.Namespace) -> "SorterSettings":
         return SorterSettings(model=options.model, lengths=lengths, **values)
     except ValueError as error:
         raise CommandError(str(error), 2) from None
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise CommandError(f"--device {name}: {str(error).splitlines()[0]}", 2) from None
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _command() -> str:

@@ -1,10 +1,8 @@
 """Training runs in folders: an interrupted one goes on exactly where it was."""
 
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,27 +11,22 @@ from rankgrad.recipes.detection.models import build_detector
 from rankgrad.recipes.detection.settings import DetectionSettings
 from rankgrad.recipes.detection.splits import Splits
 from rankgrad.recipes.detection.training import OnProgress, Trainer
-from rankgrad.recipes.experiments.environment import environment, machine
-from rankgrad.recipes.experiments.store import write_csv, write_json
+from rankgrad.recipes.experiments.store import write_csv
 from rankgrad.recipes.experiments.study import plain
-from rankgrad.recipes.sorters.logs import EventLog
+from rankgrad.recipes.runs import BROKEN, EventLog, claim, restore, save
 
-__all__ = ["RunFolderError", "TrainedDetector", "load_detector", "train_detector"]
+__all__ = ["TrainedDetector", "load_detector", "train_detector"]
 
 
-# What reading a damaged file raises, as the damage may be.
-_BROKEN = (
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    EOFError,
-    pickle.UnpicklingError,
+# What a run leaves in its folder
+_FILES = (
+    "settings.json",
+    "state.pt",
+    "history.csv",
+    "detector.pt",
+    "annotations.txt",
+    "tensorboard/events.*",
 )
-
-
-class RunFolderError(Exception):
-    """The folder is not one that this run may write to."""
 
 
 @dataclass(frozen=True)
@@ -81,26 +74,26 @@ def train_detector(
         DivergedError: the loss became infinite or NaN.
     """
     folder = Path(folder)
-    _claim(folder, {**plain(settings), "data": data}, fresh)
+    claim(folder, "detector", {**plain(settings), "data": data}, _FILES, fresh=fresh)
     if splits.problems:
         text = "".join(f"{problem}\n" for problem in splits.problems)
         (folder / "annotations.txt").write_text(text, encoding="utf-8")
     trainer = Trainer(settings, splits, device)
     state = folder / "state.pt"
     if state.exists():
-        _restore(trainer, state)
+        restore(state, trainer.device, trainer.restore)
     resumed_at = trainer.epoch
     with EventLog(folder / "tensorboard", trainer.epoch) as events:
         while not trainer.finished:
             row = trainer.one_epoch(on_progress)
-            _save(trainer.state(), state)
+            save(trainer.state(), state)
             write_csv(folder / "history.csv", trainer.history)
             events.write(row)
             on_progress(trainer.progress)
     model = trainer.finish()
     path = folder / "detector.pt"
     about = {"settings": plain(settings), "categories": list(splits.categories), "data": data}
-    _save({"model": model.state_dict(), "about": json.dumps(about)}, path)
+    save({"model": model.state_dict(), "about": json.dumps(about)}, path)
     return TrainedDetector(path, model, trainer.best_ap, trainer.epoch, trainer.seconds, resumed_at)
 
 
@@ -116,49 +109,7 @@ def load_detector(path: str | Path) -> tuple[nn.Module, DetectionSettings, tuple
         settings = DetectionSettings(**about["settings"])
         model = build_detector(settings, len(about["categories"]) + 1, epoch_steps=1)
         model.load_state_dict(content["model"])
-    except _BROKEN as error:
+    except BROKEN as error:
         first = (str(error).splitlines() or ["?"])[0]
         raise ValueError(f"{path} is not a detector of rankgrad ({first})") from None
     return model.eval(), settings, tuple(about["categories"])
-
-
-_OURS = ("settings.json", "state.pt", "history.csv", "detector.pt", "annotations.txt")
-
-
-def _claim(folder: Path, wanted: dict[str, Any], fresh: bool) -> None:
-    """Make the folder ours, or say why not."""
-    folder.mkdir(parents=True, exist_ok=True)
-    about = folder / "settings.json"
-    if about.exists():
-        try:
-            there = json.loads(about.read_text(encoding="utf-8"))["detector"]
-        except (ValueError, KeyError, TypeError):
-            raise RunFolderError(f"{folder} holds a settings.json of something else") from None
-        keys = [k for k in {**there, **wanted} if there.get(k) != wanted.get(k)]
-        changes = "; ".join(f"{k} {there.get(k)}, now {wanted.get(k)}" for k in keys)
-        if changes and not fresh:
-            raise RunFolderError(f"{folder} holds a run of other settings: {changes}")
-        if fresh:
-            old = [folder / name for name in _OURS]
-            for path in [*old, *folder.glob("tensorboard/events.*")]:
-                path.unlink(missing_ok=True)
-    elif any(folder.iterdir()):
-        raise RunFolderError(f"{folder} is not empty and holds no run of a detector")
-    write_json(about, {"detector": wanted, "versions": environment(), "machine": machine()})
-
-
-def _save(content: dict[str, Any], path: Path) -> None:
-    """Write all of it or nothing."""
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(content, partial)
-    partial.replace(path)
-
-
-def _restore(trainer: Trainer, path: Path) -> None:
-    try:
-        trainer.restore(torch.load(path, map_location=trainer.device, weights_only=True))
-    except _BROKEN as error:
-        first = (str(error).splitlines() or ["?"])[0]
-        raise RunFolderError(
-            f"{path} is damaged or of another device ({first}); start over with --fresh"
-        ) from None

@@ -19,7 +19,7 @@ import numpy as np
 from rankgrad.recipes.experiments.environment import environment, machine
 from rankgrad.recipes.experiments.study import Outcome, Task
 
-__all__ = ["ChangedStudyError", "RunStore", "StoredRun", "write_csv", "write_json"]
+__all__ = ["ChangedStudyError", "RunStore", "StoredRun", "differences", "write_csv", "write_json"]
 
 _FORMAT = 1
 
@@ -107,7 +107,7 @@ class RunStore:
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             if result["format"] != _FORMAT:
                 raise ChangedStudyError(f"{folder} was written by another version of rankgrad")
-            changes = _differences(
+            changes = differences(
                 result["identity"], {**task.identity(), "versions": environment()}
             )
             if changes:
@@ -127,7 +127,7 @@ class RunStore:
             return None
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
+def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Say which values differ, as ``settings.epochs 60, now 10; ...``."""
 
     def flat(value: Any, name: str = "") -> dict[str, Any]:

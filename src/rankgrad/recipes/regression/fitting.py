@@ -1,6 +1,5 @@
 """One training run with Lightning, in a folder that it can go on from."""
 
-import json
 import signal
 import threading
 import warnings
@@ -17,7 +16,6 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from rankgrad.recipes.experiments.environment import environment, machine
 from rankgrad.recipes.experiments.store import write_csv, write_json
 from rankgrad.recipes.experiments.study import plain
 from rankgrad.recipes.regression.loading import load_data, regions_of
@@ -27,12 +25,20 @@ from rankgrad.recipes.regression.models import build_regressor
 from rankgrad.recipes.regression.module import MONITOR, RegressionDataModule, RegressionModule
 from rankgrad.recipes.regression.objective import Objective
 from rankgrad.recipes.regression.training import RegressionSettings, region_masks
+from rankgrad.recipes.runs import claim
 
-__all__ = ["FitOptions", "FitResult", "FolderError", "fit"]
+__all__ = ["FitOptions", "FitResult", "fit"]
 
-
-class FolderError(Exception):
-    """The folder holds a run of other settings."""
+# What a run leaves in its folder
+_FILES = (
+    "settings.json",
+    "*.ckpt",
+    "head/*.ckpt",
+    "logs/**/*",
+    "metrics.json",
+    "predictions.csv",
+    "model.pt",
+)
 
 
 @dataclass(frozen=True)
@@ -67,16 +73,22 @@ def fit(
 ) -> FitResult:
     """Train, or go on training, test, and write what came out.
 
-    Files: ``run.json`` (settings), ``best.ckpt`` and ``last.ckpt``, ``logs/`` (CSV, and TensorBoard
+    Files: ``settings.json``, ``best.ckpt`` and ``last.ckpt``, ``logs/`` (CSV, and TensorBoard
     where it is installed), and at the end ``metrics.json``, ``predictions.csv`` and ``model.pt``,
     the weights of the network for ``torch.load(..., weights_only=True)``. The second stage of
     two-stage training lives in ``head/``.
 
     Raises:
-        FolderError: the folder holds a run of other settings.
+        RunFolderError: the folder holds a run of other settings.
         DataError: the data cannot be read.
     """
-    _claim(folder, settings, method, options, fresh)
+    wanted = {
+        "settings": plain(settings),
+        "method": plain(method),
+        "text": describe(method),
+        "seed": options.seed,
+    }
+    claim(folder, "regression", wanted, _FILES, fresh=fresh)
     data = load_data(settings.data, options.seed)
     L.seed_everything(options.seed, verbose=False)
     model = build_regressor(settings.model, data, method, settings.head)
@@ -95,39 +107,6 @@ def fit(
         trainer.test(module, datamodule=loaders, verbose=False)
     metrics, notes = _write(folder, settings, module, loaders, trainer.is_global_zero)
     return FitResult(metrics, notes, epochs, resumed_at)
-
-
-def _claim(
-    folder: Path,
-    settings: RegressionSettings,
-    method: RegressionMethod,
-    options: FitOptions,
-    fresh: bool,
-) -> None:
-    """Make the folder ours, or see that it is of the same run."""
-    description = json.loads(
-        json.dumps(
-            {
-                "settings": plain(settings),
-                "method": plain(method),
-                "text": describe(method),
-                "seed": options.seed,
-            }
-        )
-    )
-    path = folder / "run.json"
-    if fresh:
-        for name in ("best.ckpt", "last.ckpt", "head/best.ckpt", "head/last.ckpt"):
-            (folder / name).unlink(missing_ok=True)
-    elif path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            found = {}
-        if any(found.get(key) != value for key, value in description.items()):
-            raise FolderError(f"{folder} holds a run of other settings")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**description, "versions": environment(), "machine": machine()})
 
 
 def _saved_epoch(path: Path) -> int | None:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,14 +16,16 @@ from rankgrad.data.sequences import Distribution, score_file, sequences
 from rankgrad.ranks import rank
 from rankgrad.recipes.experiments.store import write_csv
 from rankgrad.recipes.experiments.study import plain
+from rankgrad.recipes.runs import EventLog, claim, restore, save
 from rankgrad.recipes.sorters.evaluation import evaluate
-from rankgrad.recipes.sorters.folder import RunFolderError, claim
-from rankgrad.recipes.sorters.logs import EventLog
 from rankgrad.recipes.sorters.precision import forward_precision
 from rankgrad.recipes.sorters.settings import SorterSettings
 from rankgrad.sorters import Sorter, make_sorter, save_sorter
 
-__all__ = ["Progress", "RunFolderError", "TrainedSorter", "train_sorter"]
+__all__ = ["Progress", "TrainedSorter", "train_sorter"]
+
+# What a run leaves in its folder
+_FILES = ("settings.json", "state.pt", "history.csv", "sorter.safetensors", "tensorboard/events.*")
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,18 @@ def train_sorter(
         RunFolderError: the folder holds something else, or a run of other settings.
     """
     folder = Path(folder)
-    claim(folder, settings, fresh)
+    claim(folder, "sorter", plain(settings), _FILES, fresh=fresh)
     run = _Run(settings, torch.device(device))
     state = folder / "state.pt"
     if state.exists():
-        run.restore(state)
+        restore(state, run.device, run.take)
     resumed_at = run.epoch
     with EventLog(folder / "tensorboard", run.epoch) as events:
         while not run.finished:
             row = run.one_epoch(on_progress)
             if run.error == run.best_error:
                 save_sorter(run.best_sorter(), folder / "sorter.safetensors", **run.about(command))
-            run.save(state)
+            save(run.state(), state)
             write_csv(folder / "history.csv", run.history)
             events.write(row)
     errors = run.errors()
@@ -240,9 +241,9 @@ class _Run:
             "command": command,
         }
 
-    def save(self, path: Path) -> None:
-        """Write all that is needed to go on, all of it or nothing."""
-        state = {
+    def state(self) -> dict[str, Any]:
+        """Return all that is needed to go on."""
+        return {
             "sorter": self.sorter.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -256,24 +257,14 @@ class _Run:
             "best": self.best,
             "history": self.history,
         }
-        partial = path.with_name(f".{path.name}.partial")
-        torch.save(state, partial)
-        partial.replace(path)
 
-    def restore(self, path: Path) -> None:
-        """Go back to where ``save`` was called."""
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.sorter.load_state_dict(state["sorter"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
-            self.generator.set_state(state["generator"].cpu())
-            self.chance.set_state(state["chance"].cpu())
-        except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            first = (str(error).splitlines() or ["?"])[0]
-            raise RunFolderError(
-                f"{path} is damaged or of another device ({first}); start over with --fresh"
-            ) from None
+    def take(self, state: dict[str, Any]) -> None:
+        """Go back to where :meth:`state` was called."""
+        self.sorter.load_state_dict(state["sorter"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"].cpu())
+        self.chance.set_state(state["chance"].cpu())
         for name in ("epoch", "seconds", "error", "best_error", "best_epoch", "best", "history"):
             setattr(self, name, state[name])
 

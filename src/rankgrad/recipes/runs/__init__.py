@@ -1,0 +1,7 @@
+"""What training runs in folders share: a claimed folder, a saved state, TensorBoard's log."""
+
+from rankgrad.recipes.runs.folder import RunFolderError, claim
+from rankgrad.recipes.runs.logs import EventLog
+from rankgrad.recipes.runs.state import BROKEN, restore, save
+
+__all__ = ["BROKEN", "EventLog", "RunFolderError", "claim", "restore", "save"]

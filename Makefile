@@ -23,7 +23,7 @@ $(DOCS): pyproject.toml scripts/bootstrap.sh
 demo: $(DEV) ## train on real images with and without a ranking term; table and report in runs/
 	$(BIN)/rankgrad demo $(ARGS)
 
-bench: $(DEV) ## measure the speed table
+bench: $(DEV) ## measure the speed tables; a page in runs/bench
 	$(BIN)/rankgrad bench $(ARGS)
 
 test: test-typed test-doctest test-compile ## all tests

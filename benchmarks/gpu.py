@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ import torch
 from torch import Tensor
 
 import rankgrad as rg
-from rankgrad.bench import Row, machine, ratio, times
-from rankgrad.bench.detection import detector_output, step, textbook
+from rankgrad.bench import Row, machine, peers, ratio, times
+from rankgrad.bench.suites.detection import detector_output, textbook
 from rankgrad.bench.tables import table, write
+from rankgrad.bench.work import Outcome, both_ways
 
 PROJECTED = [(1, 1_000_000), (64, 10_000)]
 
@@ -36,28 +36,21 @@ def waited(run: Callable[[], Any]) -> Callable[[], None]:
     return both
 
 
-def both_ways(function: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
-    cotangent = torch.randn_like(function(x))
-
-    def run() -> None:
-        x.grad = None
-        function(x).backward(cotangent)
-
-    return run
-
-
 def on_device(n: int, p: int) -> tuple[Tensor, Tensor]:
     logits, targets = detector_output(n, p, 0.05)
-    return logits.detach().cuda().requires_grad_(), targets.cuda()
+    return logits.cuda(), targets.cuda()
+
+
+def rank_sort_step(logits: Tensor, targets: Tensor) -> Callable[[], Outcome]:
+    return both_ways(partial(rg.RankSortLoss(), targets=targets), logits)
 
 
 def check_rank_sort() -> None:
     logits, targets = on_device(20_000, 50)
     loss, grad = textbook(logits, targets)
-    mine = rg.RankSortLoss()(logits, targets)
-    mine.backward()
-    torch.testing.assert_close(mine, loss, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(logits.grad, grad, rtol=1e-4, atol=1e-7)
+    mine = rank_sort_step(logits, targets)()
+    torch.testing.assert_close(mine.values[0], loss, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(mine.gradients[0], grad, rtol=1e-4, atol=1e-7)
 
 
 def rank_sort(quick: bool) -> Iterator[Row]:
@@ -67,13 +60,14 @@ def rank_sort(quick: bool) -> Iterator[Row]:
     n, p = (100_000, 100) if quick else (12_800_000, 2_000)
     work = f"Rank & Sort, N = {n:,}, P = {p:,}, 5 % within reach"
     logits, targets = on_device(n, p)
-    ours = waited(step(rg.RankSortLoss(), logits, targets))
-    focal = step(partial(sigmoid_focal_loss, reduction="sum"), logits, (targets > 0).float())
+    ours = waited(rank_sort_step(logits, targets))
+    classes = (targets > 0).float()
+    focal = both_ways(partial(sigmoid_focal_loss, targets=classes, reduction="sum"), logits)
     yield ratio(work, "sigmoid focal loss", ours, waited(focal), limit=1.5, size=n)
-    x, out = logits.detach(), torch.empty_like(targets)
+    out = torch.empty_like(targets)
     yield ratio(
         work, "moving its bytes once: two read, one written", ours,
-        waited(lambda: torch.mul(x, targets, out=out)), limit=6.0, size=n,
+        waited(lambda: torch.mul(logits, targets, out=out)), limit=6.0, size=n,
     )  # fmt: skip
     loop = min(times({"": waited(lambda: textbook(logits, targets))}, budget=0, least=1)[""])
     mine = min(times({"": ours})[""])
@@ -84,18 +78,15 @@ def rank_sort(quick: bool) -> Iterator[Row]:
 
 def projection(quick: bool) -> Iterator[Row]:
     for rows, n in [(4, 1_000)] if quick else PROJECTED:
-        x = torch.randn(rows, n, device="cuda", requires_grad=True)
+        x = torch.randn(rows, n, device="cuda")
         ranker = rg.rankers.Projection()
-        with torch.no_grad():
-            ranks = ranker(x)
-            with rg.use_backend("reference"):
-                torch.testing.assert_close(ranks, ranker(x), rtol=1e-5, atol=1e-3)
+        ranks = ranker(x)
+        with rg.use_backend("reference"):
+            torch.testing.assert_close(ranks, ranker(x), rtol=1e-5, atol=1e-3)
         work, ours = f"Projection l2, ({rows}, {n:,})", waited(both_ways(ranker, x))
-        plain = waited(partial(torch.sort, x.detach()))
+        plain = waited(partial(torch.sort, x))
         yield ratio(work, "one torch.sort", ours, plain, limit=3.0, size=rows * n)
-        if find_spec("torchsort") is not None:
-            import torchsort
-
+        if torchsort := peers.load("torchsort"):
             theirs = waited(both_ways(lambda x: torchsort.soft_rank(-x), x))
             yield ratio(work, "torchsort", ours, theirs, limit=0.1, size=rows * n)
 
@@ -134,7 +125,7 @@ def pairwise(quick: bool) -> Iterator[Row]:
     ranker = rg.rankers.Pairwise(rg.Logistic(0.1))
 
     def run(n: int) -> Callable[[], None]:
-        return both_ways(ranker, torch.randn(n, device="cuda", requires_grad=True))
+        return both_ways(ranker, torch.randn(n, device="cuda"))
 
     x = torch.randn(2_000, device="cuda")
     with rg.use_backend("reference"):
@@ -154,14 +145,13 @@ def pairwise(quick: bool) -> Iterator[Row]:
 def ranksim(quick: bool) -> Iterator[Row]:
     n = 256 if quick else 4_096
     labels = torch.randn(n, device="cuda")
-    features = torch.randn(n, 512, device="cuda", requires_grad=True)
+    features = torch.randn(n, 512, device="cuda")
     loss_fn = rg.RankSimLoss(unique="none")
-    with torch.no_grad():
-        loss = loss_fn(features, labels)
-        with rg.use_backend("reference"):
-            torch.testing.assert_close(loss, loss_fn(features, labels), rtol=1e-4, atol=0)
+    loss = loss_fn(features, labels)
+    with rg.use_backend("reference"):
+        torch.testing.assert_close(loss, loss_fn(features, labels), rtol=1e-4, atol=0)
     square = torch.randn(n, n, device="cuda")
-    ours = waited(step(loss_fn, features, labels))
+    ours = waited(both_ways(partial(loss_fn, labels=labels), features))
     yield ratio(
         f"RankSim, {n:,} samples", "the two batched torch.sort it needs", ours,
         waited(lambda: (torch.sort(square), torch.sort(square))), limit=2.0, size=n,
@@ -186,8 +176,9 @@ def main() -> int:
             print(f"{row.work} / {row.against}: {row.ratio:.3g}", flush=True)
     Console().print(table(rows))
     if options.out:
-        for path in write(options.out, "gpu", facts, rows):
-            print(f"Written: {path}")
+        path = options.out / "gpu.json"
+        write(path, {"suite": "gpu", "machine": facts, "peers": peers.found()}, rows)
+        print(f"Written: {path}")
     return 0
 
 

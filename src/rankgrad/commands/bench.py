@@ -1,61 +1,131 @@
 """``rankgrad bench``: the library's speed on this machine, as ratios taken in one run."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rankgrad.commands.errors import CommandError, require
+from rankgrad.commands.options import positive
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rankgrad.bench import Bench, Row
 
 __all__ = ["add_arguments", "run"]
+
+_INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help="which suites (default: all)")
-    parser.add_argument("--list", action="store_true", help="list the suites and stop")
-    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all")
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads of torch (default: its own)"
+    add = parser.add_argument
+    add("suites", nargs="*", metavar="SUITE", help="which suites (default: all)")
+    add("--list", action="store_true", help="list the suites and the peers and stop")
+    add("--quick", action="store_true", help="small sizes, seconds: does it run at all")
+    add("--threads", type=positive, metavar="N", help="threads of torch (default: its own)")
+    add(
+        "--budget",
+        type=positive,
+        metavar="SECONDS",
+        default=30,
+        help="leave out what would take longer a call, by forecast (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write the rows as JSON there")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where SUITE.json and bench.html go (default: runs/bench, with --quick "
+        "runs/bench-quick)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure the suites one after the other and print each as a table."""
+    """Measure the suites one after the other, print tables, write JSON and a page."""
     from rankgrad.bench import SUITES
 
-    if options.list:
-        for name, summary in SUITES.items():
-            print(f"{name:<14} {summary}")
-        return 0
     unknown = [name for name in options.suites if name not in SUITES]
     if unknown:
         raise CommandError(f"unknown suite {unknown[0]!r}; there are {', '.join(SUITES)}", 2)
-    if options.threads is not None and options.threads < 1:
-        raise CommandError(f"--threads must be at least 1, got {options.threads}", 2)
-    require(["rich", "torchvision", "matplotlib"], "recipes", "the benchmark")
+    if options.list:
+        _list()
+        return 0
+    require(["rich", "matplotlib", "jinja2"], "recipes", "the benchmark")
     import torch
     from rich.console import Console
 
-    from rankgrad.bench import machine
-    from rankgrad.bench.tables import table, write
+    from rankgrad.bench import Bench, machine, peers
+    from rankgrad.bench.page import page
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 120
+        console.width = 160
     facts = machine()
-    console.print(", ".join(f"{k} {v}" for k, v in facts.items()), markup=False)
+    for known in (facts, peers.found()):
+        console.print(", ".join(f"{name} {fact}" for name, fact in known.items()), markup=False)
+    folder = options.out or Path("runs", "bench-quick" if options.quick else "bench")
+    bench = Bench(quick=options.quick, budget=float(options.budget))
+    measured: dict[str, list[Row]] = {}
+    stopped = ""
     for name in options.suites or SUITES:
-        rows = []
-        with console.status(f"measuring {name}") as status:
-            for row in import_module(f"rankgrad.bench.{name}").rows(options.quick):
+        stopped = _measure(console, name, bench, measured.setdefault(name, []))
+        record = {
+            "suite": name,
+            "machine": facts,
+            "peers": peers.found(),
+            "quick": options.quick,
+            "stopped": stopped,
+        }
+        _show(console, name, measured[name], folder, record)
+        if stopped:
+            break
+    warning = _warning(options.quick, stopped)
+    page(facts, peers.found(), measured, warning).write(folder / "bench.html")
+    console.print(f"Page: {folder / 'bench.html'}", soft_wrap=True, markup=False)
+    if stopped:
+        raise CommandError(f"{stopped}; what was measured is in {folder}", _INTERRUPTED)
+    return 0
+
+
+def _list() -> None:
+    from rankgrad.bench import SUITES, peers
+
+    for name, summary in SUITES.items():
+        print(f"{name:<14} {summary}")
+    print("\nCompared with, where installed:")
+    for name, state in peers.found().items():
+        print(f"{name:<24} {state}")
+
+
+def _measure(console: "Console", name: str, bench: "Bench", rows: "list[Row]") -> str:
+    """Append the rows of a suite; return why it stopped early, or nothing."""
+    with console.status(f"measuring {name}") as status:
+        try:
+            for row in import_module(f"rankgrad.bench.suites.{name}").rows(bench):
                 rows.append(row)
                 status.update(f"measuring {name}: {row.work}")
-        console.print(f"\n{name}: {SUITES[name]}", style="bold", markup=False)
-        console.print(table(rows))
-        if options.out:
-            for path in write(options.out, name, facts, rows):
-                console.print(f"Written: {path}", soft_wrap=True, markup=False)
-    return 0
+        except KeyboardInterrupt:
+            return f"interrupted in {name}"
+    return ""
+
+
+def _show(
+    console: "Console", name: str, rows: "Sequence[Row]", folder: Path, record: Mapping[str, Any]
+) -> None:
+    from rankgrad.bench import SUITES
+    from rankgrad.bench.tables import table, write
+
+    console.print(f"\n{name}: {SUITES[name]}", style="bold", markup=False)
+    console.print(table(rows))
+    path = folder / f"{name}.json"
+    write(path, record, rows)
+    console.print(f"Written: {path}", soft_wrap=True, markup=False)
+
+
+def _warning(quick: bool, stopped: str) -> str:
+    parts = ["Small sizes: nothing here says how fast anything is." if quick else "", stopped]
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,1 @@
+"""Brain age from MRI: networks, training, prediction and report."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankgrad.bench.detection import textbook
+from rankgrad.bench.suites.detection import textbook
 from rankgrad.recipes.detection.models import build_detector
 from rankgrad.recipes.detection.settings import DetectionSettings
 

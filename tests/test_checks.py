@@ -106,6 +106,18 @@ CALLS = [
     ("rg.rank(x, mask=b[:2])", "ValueError", "mask must broadcast to the shape of scores, (4,)"),
     ("rg.argsort(x.long())", "TypeError", "scores must be a floating point tensor"),
     ("rg.sort(x.sum())", "ValueError", "scores must have at least one dimension"),
+    ("rg.soft_quantile([1.0], 0.5)", "TypeError", "scores must be a torch.Tensor, got list"),
+    (
+        "rg.soft_quantile(x, x.to('meta'))",
+        "ValueError",
+        "q must be on the device of scores, cpu, got meta",
+    ),
+    (
+        "M.match_boxes(x.view(1, 4), x, x.view(1, 4))",
+        "ValueError",
+        "scores must have the shape [1]",
+    ),
+    ("M.match_boxes(i[None], x[:1], x[None])", "TypeError", "boxes must be a floating"),
     ("P(x, x, comparison='ramp')", "TypeError", "comparison must be a rankgrad Comparison"),
     ("P(x.long(), x)", "TypeError", "queries must be a floating point tensor"),
     ("P(x, x.long())", "TypeError", "keys must be a floating point tensor"),
@@ -153,6 +165,16 @@ CALLS = [
         "ValueError",
         "localization must be on the device of logits",
     ),
+    (
+        "F.pairwise_difference_loss(x, x, indices=(x, i))",
+        "TypeError",
+        "indices must be two int64 tensors, got torch.float32 and torch.int64",
+    ),
+    (
+        "F.pairwise_difference_loss(x, x, indices=(i, i[:2]))",
+        "ValueError",
+        "indices must be two tensors of one length, got (4,) and (2,)",
+    ),
     ("rg.Ramp('wide')", "TypeError", "half_width must be a number, got str"),
     ("rg.Logistic(0)", "ValueError", "temperature must be > 0, got 0"),
     ("rg.EpochBalance(steps=2.0)", "ValueError", "steps must be an integer >= 1, got 2.0"),
@@ -164,7 +186,7 @@ CALLS = [
 def said() -> list[list[str]]:
     code = (
         "import json, sys, torch\n"
-        "import rankgrad as rg, rankgrad.functional as F\n"
+        "import rankgrad as rg, rankgrad.functional as F, rankgrad.metrics as M\n"
         "x = torch.tensor([1.0, 0.5, 0.0, 0.0])\n"
         "b, i = x > 0, torch.zeros(4, dtype=torch.int64)\n"
         "R = F.rank_sort\n"

@@ -29,9 +29,9 @@ ROOMS = [
     "compat",
     "functional",
     "precompile",
+    "imbalance",
     "losses",
     "metrics",
-    "imbalance",
     "rankers",
     "sorters",
     "distributed",
@@ -42,6 +42,7 @@ ROOMS = [
     "operators",
     "comparisons",
     "checks",
+    "files",
 ]
 # Users of the library, who may write `import rankgrad` as anyone else would.
 OUTSIDE = ROOMS[: ROOMS.index("functional")]

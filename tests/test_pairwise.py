@@ -164,9 +164,10 @@ def test_queries_that_are_the_keys(comparison: rg.Comparison) -> None:
     """The same tensor on both sides: sorted once, and both gradients add up."""
     s = torch.tensor([0.1, -0.3, 0.1, 2.0, 0.4], dtype=torch.float64, requires_grad=True)
     ids = torch.tensor([1, 1, 0, 1, 0])
+    others = torch.tensor([0, 1, 0, 1, 1])  # one tensor, but asked for in other segments
     cotangent = torch.linspace(-1, 2, 5, dtype=torch.float64)
-    for segments in (None, ids):
-        counts = None if segments is None else ids[:, None] == ids[None, :]
+    for segments, of_k in ((None, ids), (ids, ids), ((ids, others), others)):
+        counts = None if segments is None else ids[:, None] == of_k[None, :]
         value, grad_q, grad_k, _ = brute_force(s, s, None, comparison, cotangent, counts)
         out = rg.pairwise_sum(s, s, comparison=comparison, segments=segments)
         (grad,) = torch.autograd.grad(out, s, cotangent, materialize_grads=True)
@@ -405,9 +406,20 @@ def test_many_cotangents_at_once() -> None:
         torch.testing.assert_close([g[i] for g in together], list(alone))
 
 
+def test_a_second_derivative_is_refused() -> None:
+    s = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(
+        rg.pairwise_sum(s, s.detach(), comparison=rg.Logistic()).square().sum(),
+        s,
+        create_graph=True,
+    )
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        grad.sum().backward()
+
+
 def test_torch_checks_the_operator() -> None:
     s = torch.randn(2, 5, requires_grad=True)
     ids = torch.randint(2, (2, 5))
     for segments in (None, ids):
-        args = (s, s.detach(), s, segments, segments, False, "ramp", 0.5, 0.5)
+        args = (s, s.detach(), s, segments, segments, False, "ramp", 0.5, 0.5, True)
         torch.library.opcheck(torch.ops.rankgrad.pairwise_sum, args)

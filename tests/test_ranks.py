@@ -67,6 +67,14 @@ def test_masked_scores_are_as_if_they_were_not_there(
     assert not ranks[~mask].any()
 
 
+@pytest.mark.parametrize("ties", TIES)
+def test_normalised_ranks_end_at_exactly_one(ties: str) -> None:
+    """A quotient, not a product with 1 / n: 49 * (1 / 49) is less than 1."""
+    for n in (1, 7, 49, 98):
+        places = torch.arange(1, n + 1, dtype=torch.float64)
+        assert torch.equal(rg.rank(-places, ties=ties, normalize=True), places / n)
+
+
 def test_equal_scores_rank_in_order_of_appearance_by_default() -> None:
     assert rg.rank(torch.tensor([1.0, 2.0, 1.0, 2.0])).tolist() == [3.0, 1.0, 4.0, 2.0]
 

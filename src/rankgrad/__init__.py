@@ -59,6 +59,10 @@ _HOMES: dict[str, str] = {
     "SmoothAPLoss": "losses",
     "SpearmanLoss": "losses",
     "balance": "losses",
+    # rare labels
+    "FDS": "imbalance",
+    "BalancedMSELoss": "imbalance",
+    "lds_weights": "imbalance",
     # kernels
     "backends": "kernels",
     "use_backend": "kernels",
@@ -84,6 +88,7 @@ __all__ = ["__version__", *_HOMES, *_MODULES]
 
 if TYPE_CHECKING:
     from rankgrad.comparisons import Cauchy, Comparison, Laplace, Logistic, Normal, Ramp, Step
+    from rankgrad.imbalance import FDS, BalancedMSELoss, lds_weights
     from rankgrad.kernels import backends, use_backend
     from rankgrad.losses import (
         ALRPLoss,

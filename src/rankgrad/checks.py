@@ -1,22 +1,31 @@
 """Argument checks with errors that name the argument, what came and what is taken."""
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "REDUCTIONS",
+    "check_beside",
     "check_choice",
+    "check_count",
     "check_finite_number",
     "check_floating",
     "check_mask",
     "check_positive",
+    "check_real",
+    "check_reduction",
+    "check_rows",
     "check_same_device",
     "check_same_shape",
     "compute_dtype",
+    "result_dtype",
 ]
+
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def check_floating(name: str, x: Tensor) -> None:
@@ -28,6 +37,21 @@ def check_floating(name: str, x: Tensor) -> None:
             f"{name} must be a floating point tensor, got dtype {x.dtype}; cast it, "
             f"for example with {name}.float()"
         )
+
+
+def check_rows(name: str, x: Tensor) -> None:
+    """Raise unless ``x`` is a floating tensor with at least one dimension."""
+    check_floating(name, x)
+    if x.dim() == 0:
+        raise ValueError(f"{name} must have at least one dimension, got a scalar")
+
+
+def check_real(name: str, x: Tensor) -> None:
+    """Raise ``TypeError`` unless ``x`` is a tensor of real numbers or booleans."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+    if x.is_complex():
+        raise TypeError(f"{name} must be a real tensor, got dtype {x.dtype}")
 
 
 def check_same_shape(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
@@ -64,6 +88,20 @@ def check_mask(name: str, mask: Tensor, other_name: str, other: Tensor) -> None:
         )
 
 
+def check_beside(
+    name: str, x: Tensor, scores_name: str, scores: Tensor, mask: Tensor | None
+) -> Tensor | None:
+    """Check scores, real values beside them, one each, and a mask; return it in their shape."""
+    check_rows(scores_name, scores)
+    check_real(name, x)
+    check_same_shape(name, x, scores_name, scores)
+    check_same_device(name, x, scores_name, scores)
+    if mask is None:
+        return None
+    check_mask("mask", mask, scores_name, scores)
+    return mask.broadcast_to(scores.shape)
+
+
 def check_finite_number(name: str, value: Any) -> float:
     """Return ``value`` as a float; raise unless it is a finite real number (numpy's included)."""
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -81,6 +119,20 @@ def check_positive(name: str, value: Any, *, zero_allowed: bool = False) -> floa
     return number
 
 
+def check_count(name: str, value: Any, *, least: int = 1) -> int:
+    """Return ``value`` as an int; raise unless it is a whole number, numpy's included, >= least."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}, got {value}")
+    return int(value)
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise ``ValueError`` unless ``reduction`` is "mean", "sum" or "none"."""
+    check_choice("reduction", reduction, REDUCTIONS)
+
+
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
     if value not in choices:
@@ -95,3 +147,19 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     torch.float32
     """
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+def result_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of a loss of ``x``: its own, or float32 for half precision under autocast.
+
+    So do torch's losses: the scale of a ``GradScaler`` starts at 65536, which float16 cannot hold.
+
+    >>> result_dtype(torch.zeros(1, dtype=torch.float16))
+    torch.float16
+    >>> with torch.autocast("cpu"):
+    ...     result_dtype(torch.zeros(1, dtype=torch.float16))
+    torch.float32
+    """
+    if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
+        return torch.float32
+    return x.dtype

@@ -19,9 +19,9 @@ __all__ = ["COMMANDS", "main"]
 # name -> one line of help; the module has the name of the command
 COMMANDS = {
     "demo": "train on real images with and without a ranking term, and write a report",
-    "train": "train a regression model, a detector or a sorter",
+    "train": "train a regression model, a detector, a network for brain age or a sorter",
     "compare": "compare methods on the same data and seeds, and write a report",
-    "predict": "draw what a trained detector finds on images",
+    "predict": "find boxes on images, or the ages of brains, with a trained model",
     "sorter": "show what a trained sorter is, and measure it",
     "doctor": "show versions, kernels and hardware, and check that the kernels are right",
     "rankers": "plot what each ranker makes of one list of scores, over its temperature",

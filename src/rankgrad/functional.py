@@ -1,5 +1,13 @@
 """Every loss as a function, and the soft sorting operators."""
 
+from rankgrad.imbalance import (
+    balanced_mse_loss,
+    focal_l1,
+    focal_mse,
+    weighted_huber,
+    weighted_l1,
+    weighted_mse,
+)
 from rankgrad.losses import (
     alrp,
     ap_loss,
@@ -33,8 +41,11 @@ __all__ = [
     "approx_mrr_loss",
     "approx_ndcg_loss",
     "balance",
+    "balanced_mse_loss",
     "concordance_loss",
     "correlation_loss",
+    "focal_l1",
+    "focal_mse",
     "kendall_loss",
     "lambda_loss",
     "list_mle_loss",
@@ -55,4 +66,7 @@ __all__ = [
     "soft_sort",
     "soft_topk",
     "spearman_loss",
+    "weighted_huber",
+    "weighted_l1",
+    "weighted_mse",
 ]

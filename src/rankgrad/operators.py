@@ -1,11 +1,12 @@
 """Custom PyTorch operators, defined once: what the whole library registers its kernels through."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
+from torch import Tensor
 
-__all__ = ["Operator", "operator"]
+__all__ = ["Operator", "batched", "front", "operator", "rows"]
 
 # A module-level handle: operators vanish when their library object is collected.
 _LIBRARY = torch.library.Library("rankgrad", "FRAGMENT")
@@ -71,3 +72,33 @@ def operator(name: str) -> Callable[[Callable[..., Any]], Operator]:
     and does not change what it was given.
     """
     return lambda function: Operator(name, function)
+
+
+@overload
+def rows(x: Tensor, keep: int = 1) -> Tensor: ...
+@overload
+def rows(x: Tensor | None, keep: int = 1) -> Tensor | None: ...
+def rows(x: Tensor | None, keep: int = 1) -> Tensor | None:
+    """Flatten all but the last ``keep`` dimensions, for the kernels; None stays None."""
+    if x is None:
+        return None
+    lead = x.dim() - keep
+    return x.reshape(x.shape[:lead].numel(), *x.shape[lead:])
+
+
+def front(x: Tensor, dim: int | None, size: int) -> Tensor:
+    """Return ``x`` with the dimension that vmap maps over in front; repeated if it has none."""
+    return x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+
+
+def batched(op: Callable[..., Any], outputs: int = 1) -> Callable[..., Any]:
+    """Return the vmap rule of an operator whose tensors all carry the same leading dimensions."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        moved = [
+            front(arg, dim, info.batch_size) if isinstance(arg, Tensor) else arg
+            for arg, dim in zip(args, in_dims, strict=True)
+        ]
+        return op(*moved), 0 if outputs == 1 else (0,) * outputs
+
+    return rule

@@ -1,5 +1,7 @@
 """The engine: weighted sums of comparisons over pairs, and their derivatives."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -13,7 +15,7 @@ from rankgrad.checks import (
     compute_dtype,
 )
 from rankgrad.comparisons import Cauchy, Comparison, Laplace, Logistic, Normal, Ramp, Step
-from rankgrad.operators import operator
+from rankgrad.operators import batched, operator, rows
 
 __all__ = ["pairwise_sum"]
 
@@ -36,25 +38,44 @@ def _pairwise_sum(
     kind: str,
     scale: float,
     tie: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sums and the sorted orders of queries and keys, which backward needs again."""
+    want_slope: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the sums, [*batch, n], and for backward their slopes and the sorted orders.
+
+    The order of the queries is empty if they are the ``same`` as the keys.
+    """
+    q_, k_, w_, q_ids, k_ids = _flat(q, k, w, q_segments, k_segments)
     order = kernels.implementation("pairwise_order", q.device)
-    k_order = order(k, k_segments)
-    q_order = k_order.new_empty(0) if same else order(q, q_segments)
-    value, _ = kernels.implementation("pairwise", q.device)(
-        q,
-        k,
-        w,
-        q_segments,
-        k_segments,
-        k_order if same else q_order,
+    k_order = order(k_, k_ids)
+    q_order = k_order if same else order(q_, q_ids)
+    value, slope = kernels.implementation("pairwise", q.device)(
+        q_,
+        k_,
+        w_,
+        q_ids,
+        k_ids,
+        q_order,
         k_order,
         _comparison(kind, scale, tie),
         mirrored=False,
         want_value=True,
-        want_slope=False,
+        want_slope=want_slope,
     )
-    return value, q_order, k_order
+    return (
+        value.view(q.shape),
+        slope.view(q.shape) if want_slope else _nothing(q, q.dtype),
+        _nothing(q, torch.int64) if same else q_order.view(q.shape),
+        k_order.view(k.shape),
+    )
+
+
+def _flat(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if x is None else rows(x).contiguous() for x in tensors]
+
+
+def _nothing(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an empty result; vmap wants the leading dimensions of the others."""
+    return x.new_empty((*x.shape[:-1], 0), dtype=dtype)
 
 
 @_pairwise_sum.register_fake
@@ -68,9 +89,14 @@ def _(
     kind: str,
     scale: float,
     tie: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    k_order = torch.empty(k.shape, dtype=torch.int64, device=k.device)
-    return torch.empty_like(q), k_order.new_empty(0 if same else q.shape), k_order
+    want_slope: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        q.new_empty(q.shape),
+        q.new_empty(q.shape) if want_slope else _nothing(q, q.dtype),
+        _nothing(q, torch.int64) if same else q.new_empty(q.shape, dtype=torch.int64),
+        k.new_empty(k.shape, dtype=torch.int64),
+    )
 
 
 @operator("pairwise_sum_backward")
@@ -81,34 +107,41 @@ def _pairwise_sum_backward(
     w: Tensor | None,
     q_segments: Tensor | None,
     k_segments: Tensor | None,
+    slope: Tensor,
     q_order: Tensor,
     k_order: Tensor,
     same: bool,
     kind: str,
     scale: float,
     tie: float,
-    need_scores: bool,
+    need_queries: bool,
+    need_keys: bool,
     need_weights: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients for queries, keys and weights; empty ones where not needed."""
-    comparison = _comparison(kind, scale, tie)
-    serve = kernels.implementation("pairwise", q.device)
-    q_order = k_order if same else q_order
-    grad = grad.contiguous()
-    grad_q, grad_k, grad_w = q.new_empty(0), q.new_empty(0), q.new_empty(0)
-    if need_scores:
-        _, slope = serve(
-            q, k, w, q_segments, k_segments, q_order, k_order, comparison, False, False, True
+    grad_q = -grad * slope if need_queries else _nothing(q, q.dtype)
+    grad_k, grad_w = _nothing(k, q.dtype), _nothing(k, q.dtype)
+    if need_keys or need_weights:
+        k_, q_, g_, k_ids, q_ids = _flat(k, q, grad, k_segments, q_segments)
+        k_at, q_at = _flat(k_order, k_order if same else q_order)
+        value, steep = kernels.implementation("pairwise", q.device)(
+            k_,
+            q_,
+            g_,
+            k_ids,
+            q_ids,
+            k_at,
+            q_at,
+            _comparison(kind, scale, tie),
+            mirrored=True,
+            want_value=need_weights,
+            want_slope=need_keys,
         )
-        grad_q = -grad * slope
-    value, slope = serve(
-        k, q, grad, k_segments, q_segments, k_order, q_order, comparison, True, need_weights,
-        need_scores,
-    )  # fmt: skip
-    if need_scores:
-        grad_k = slope if w is None else slope * w
-    if need_weights:
-        grad_w = value
+        if need_keys:
+            grad_k = steep.view(k.shape)
+            grad_k = grad_k if w is None else grad_k * w
+        if need_weights:
+            grad_w = value.view(k.shape)
     return grad_q, grad_k, grad_w
 
 
@@ -120,83 +153,41 @@ def _(
     w: Tensor | None,
     q_segments: Tensor | None,
     k_segments: Tensor | None,
+    slope: Tensor,
     q_order: Tensor,
     k_order: Tensor,
     same: bool,
     kind: str,
     scale: float,
     tie: float,
-    need_scores: bool,
+    need_queries: bool,
+    need_keys: bool,
     need_weights: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    none = q.new_empty(0)
-    grad_q = torch.empty_like(q) if need_scores else none
-    grad_k = torch.empty_like(k) if need_scores else q.new_empty(0)
-    return grad_q, grad_k, torch.empty_like(k) if need_weights else q.new_empty(0)
-
-
-def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
-    q, k, w, q_segments, k_segments, *settings = inputs
-    _, q_order, k_order = output
-    ctx.mark_non_differentiable(q_order, k_order)
-    ctx.save_for_backward(q, k, w, q_segments, k_segments, q_order, k_order)
-    ctx.settings = settings
-
-
-def _backward(ctx, grad, _q_order, _k_order):  # type: ignore[no-untyped-def]
-    q, k, w, q_segments, k_segments, q_order, k_order = ctx.saved_tensors
-    need_q, need_k, need_w = ctx.needs_input_grad[:3]
-    need_scores = need_q or need_k
-    grad_q, grad_k, grad_w = _pairwise_sum_backward(
-        grad, q, k, w, q_segments, k_segments, q_order, k_order, *ctx.settings, need_scores, need_w
-    )
     return (
-        grad_q if need_q else None,
-        grad_k if need_k else None,
-        grad_w if need_w else None,
-        *(None,) * 6,
+        q.new_empty(q.shape) if need_queries else _nothing(q, q.dtype),
+        k.new_empty(k.shape) if need_keys else _nothing(k, q.dtype),
+        k.new_empty(k.shape) if need_weights else _nothing(k, q.dtype),
     )
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, same, kind, scale, tie, _ = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*tensors, *output[1:])
+    ctx.settings = same, kind, scale, tie
+
+
+def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    needed = ctx.needs_input_grad[:3]
+    # All of it inside an operator, which refuses a second derivative: the slopes are constants.
+    found = _pairwise_sum_backward(grad, *ctx.saved_tensors, *ctx.settings, *needed)
+    return *(g if need else None for g, need in zip(found, needed, strict=True)), *(None,) * 7
 
 
 _pairwise_sum.register_autograd(_backward, setup_context=_setup)
-
-
-def _folded(
-    size: int, tensors: tuple[Tensor | None, ...], dims: tuple[int | None, ...]
-) -> list[Tensor | None]:
-    """Turn the mapped dimension of every [rows, n] tensor into more rows."""
-    rows = (
-        x if x is None else x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
-        for x, dim in zip(tensors, dims, strict=False)
-    )
-    return [x if x is None else x.flatten(0, 1) for x in rows]
-
-
-def _unfolded(size: int, x: Tensor) -> tuple[Tensor, int | None]:
-    """Give the rows of a result back to their samples; an empty result has none."""
-    return (x.view(size, x.shape[0] // size, *x.shape[1:]), 0) if x.dim() > 1 else (x, None)
-
-
-@_pairwise_sum.register_vmap
-def _(info, in_dims, *args):  # type: ignore[no-untyped-def]  # as many arguments as the operator
-    size = info.batch_size
-    out = _pairwise_sum(*_folded(size, args[:5], in_dims), *args[5:])
-    return tuple(zip(*(_unfolded(size, x) for x in out), strict=True))
-
-
-@_pairwise_sum_backward.register_vmap
-def _(info, in_dims, *args):  # type: ignore[no-untyped-def]
-    size = info.batch_size
-    tensors, dims = list(args[:8]), list(in_dims[:8])
-    same = args[8]
-    q_order = tensors.pop(6) if same else None  # an empty tensor: it has no rows to fold
-    if same:
-        dims.pop(6)
-    folded = _folded(size, tuple(tensors), tuple(dims))
-    if same:
-        folded.insert(6, q_order)
-    out = _pairwise_sum_backward(*folded, *args[8:])
-    return tuple(zip(*(_unfolded(size, x) for x in out), strict=True))
+_pairwise_sum.register_vmap(batched(_pairwise_sum, 4))
+_pairwise_sum_backward.register_vmap(batched(_pairwise_sum_backward, 3))
 
 
 def pairwise_sum(
@@ -257,7 +248,7 @@ def pairwise_sum(
         check_same_shape("weights", weights, "keys", keys)
         check_same_device("weights", weights, "keys", keys)
     q_segments, k_segments = _segments(segments, queries, keys)
-    same = queries is keys and mask is None
+    same = queries is keys and mask is None and q_segments is k_segments
     if mask is not None:
         check_mask("mask", mask, "keys", keys)
         keys = torch.where(mask, keys, 0.0)
@@ -267,27 +258,21 @@ def pairwise_sum(
             else torch.where(mask, weights, 0.0)
         )
     dtype = compute_dtype(queries, keys, *(() if weights is None else (weights,)))
-    q, k = (_rows(x, dtype) for x in (queries, keys))
-    out, _, _ = _pairwise_sum(
+    q = queries.to(dtype)
+    out, *_ = _pairwise_sum(
         q,
-        q if same else k,
-        None if weights is None else _rows(weights, dtype),
-        None if q_segments is None else _rows(q_segments, torch.int64),
-        None if k_segments is None else _rows(k_segments, torch.int64),
+        q if same else keys.to(dtype),
+        None if weights is None else weights.to(dtype),
+        None if q_segments is None else q_segments.to(torch.int64),
+        None if k_segments is None else k_segments.to(torch.int64),
         same,
         comparison.kind,
         comparison.scale,
         comparison.tie,
+        torch.is_grad_enabled(),
     )
-    sums: Tensor = out.view(queries.shape).to(queries.dtype)
+    sums: Tensor = out.to(queries.dtype)
     return sums
-
-
-def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:
-    rows = 1
-    for size in x.shape[:-1]:
-        rows *= size
-    return x.to(dtype).reshape(rows, x.shape[-1]).contiguous()
 
 
 def _segments(

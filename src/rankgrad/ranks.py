@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.checks import check_choice, check_floating, check_mask, compute_dtype
-from rankgrad.operators import operator
+from rankgrad.checks import check_choice, check_mask, check_rows, compute_dtype
+from rankgrad.operators import batched, operator, rows
 
 __all__ = ["TIES", "rank"]
 
@@ -19,10 +19,8 @@ def _hard_rank(
 ) -> Tensor:
     if x.numel() == 0:
         return torch.empty_like(x)
-    rows = x.reshape(-1, x.shape[-1])
-    flags = None if mask is None else mask.reshape(rows.shape)
     serve = kernels.implementation("hard_rank", x.device)
-    ranks: Tensor = serve(rows, flags, descending, ties, normalize)
+    ranks: Tensor = serve(rows(x), rows(mask), descending, ties, normalize)
     return ranks.view(x.shape)
 
 
@@ -31,24 +29,7 @@ def _(x: Tensor, mask: Tensor | None, descending: bool, ties: str, normalize: bo
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
-@_hard_rank.register_vmap
-def _(
-    info: object,
-    in_dims: tuple[int | None, ...],
-    x: Tensor,
-    mask: Tensor | None,
-    descending: bool,
-    ties: str,
-    normalize: bool,
-) -> object:
-    if in_dims[0] is not None:
-        x = x.movedim(in_dims[0], 0)
-    if mask is not None:
-        mask = mask.movedim(in_dims[1], 0) if in_dims[1] is not None else mask[None]
-        rows = x if in_dims[0] is not None else x[None]
-        size = max(rows.shape[0], mask.shape[0])
-        x, mask = rows.expand(size, *rows.shape[1:]), mask.expand(size, *mask.shape[1:])
-    return _hard_rank(x, mask, descending, ties, normalize), 0
+_hard_rank.register_vmap(batched(_hard_rank))
 
 
 def rank(
@@ -87,10 +68,8 @@ def rank(
     >>> rank(torch.tensor([0.3, 0.9, 0.3]), ties="average")
     tensor([2.5000, 1.0000, 2.5000])
     """
-    check_floating("scores", scores)
+    check_rows("scores", scores)
     check_choice("ties", ties, TIES)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
     if mask is not None:
         check_mask("mask", mask, "scores", scores)
         mask = mask.broadcast_to(scores.shape).movedim(dim, -1)

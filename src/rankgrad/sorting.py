@@ -1,12 +1,12 @@
 """Stable sorting of the last dimension, fast on the CPU and differentiable in the values."""
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.checks import check_floating
-from rankgrad.operators import operator
+from rankgrad.checks import check_rows
+from rankgrad.operators import batched, operator, rows
 
 __all__ = ["argsort", "sort"]
 
@@ -14,8 +14,7 @@ __all__ = ["argsort", "sort"]
 @operator("argsort")
 def _argsort(x: Tensor, descending: bool) -> Tensor:
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    rows = wide.reshape(-1, x.shape[-1]) if x.shape[-1] else wide.reshape(0, 0)
-    order: Tensor = kernels.implementation("argsort", x.device)(rows, descending)
+    order: Tensor = kernels.implementation("argsort", x.device)(rows(wide), descending)
     return order.view(x.shape)
 
 
@@ -24,10 +23,7 @@ def _(x: Tensor, descending: bool) -> Tensor:
     return torch.empty(x.shape, dtype=torch.int64, device=x.device)
 
 
-@_argsort.register_vmap
-def _(info: object, in_dims: tuple[int | None, None], x: Tensor, descending: bool) -> object:
-    batch = in_dims[0]
-    return _argsort(x.movedim(batch or 0, 0), descending), 0
+_argsort.register_vmap(batched(_argsort))
 
 
 def argsort(
@@ -49,9 +45,7 @@ def argsort(
     >>> argsort(torch.tensor([0.1, 0.7, 0.4]))
     tensor([1, 2, 0])
     """
-    check_floating("scores", scores)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
+    check_rows("scores", scores)
     order: Tensor = _argsort(scores.detach().movedim(dim, -1), descending)
     return order.movedim(-1, dim)
 
@@ -67,3 +61,15 @@ def sort(
     """
     order = argsort(scores, dim, descending=descending)
     return scores.gather(dim, order), order
+
+
+def valid_first(mask: Bool[Tensor, "*batch n"]) -> Int64[Tensor, "*batch n"]:
+    """Return the positions that bring the valid entries of each row to the front, in their order.
+
+    >>> valid_first(torch.tensor([False, True, False, True]))
+    tensor([1, 3, 0, 2])
+    """
+    inside, outside = mask.cumsum(-1), (~mask).cumsum(-1)
+    to = torch.where(mask, inside, inside[..., -1:] + outside) - 1
+    place = torch.arange(mask.shape[-1], device=mask.device).expand(mask.shape)
+    return torch.zeros_like(to).scatter(-1, to, place)

@@ -145,5 +145,7 @@ def test_bench_lists_its_suites(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bench_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "nothing"]) == 2
     assert "unknown suite 'nothing'" in capsys.readouterr().err
-    assert cli.main(["bench", "--threads", "0"]) == 2
-    assert "--threads must be at least 1" in capsys.readouterr().err
+    for option in ("--threads", "--budget"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["bench", option, "0"])
+        assert f"{option}: must be at least 1" in capsys.readouterr().err

@@ -60,6 +60,16 @@ def test_predicting_draws_and_writes_coco(
     assert sorted(p.name for p in out.glob("*.png")) == ["same-1.png", "same-2.png"]
 
 
+def test_an_image_that_is_torn_is_named(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn = tmp_path / "torn.jpg"
+    Image.new("RGB", (80, 60)).save(torn)
+    torn.write_bytes(torn.read_bytes()[:-60])
+    assert main(["predict", "detection", str(trained / "detector.pt"), str(torn)]) == 1
+    assert "torn.jpg cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -70,6 +80,12 @@ def test_predicting_draws_and_writes_coco(
             "one-stage",
         ),
         (["compare", "detection", "--quick", "--losses", "hinge"], "hinge is not one of"),
+        (["compare", "detection", "--quick", "--rates", "hinge=1"], "hinge is not one of"),
+        (["compare", "detection", "--quick", "--anchors", "3,4"], "anchors must be one of"),
+        (
+            ["compare", "detection", "--quick", "--losses", "ap,alrp", "--rates", "ap=1e-3"],
+            "no learning rate for alrp",
+        ),
     ],
 )
 def test_what_does_not_work_is_said_in_one_line(
@@ -83,9 +99,39 @@ def test_what_does_not_work_is_said_in_one_line(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value", "message"),
+    [
+        ("compare", "--rates", "ap=1e-3,2", "takes numbers above 0"),
+        ("compare", "--rates", "0", "takes numbers above 0"),
+        ("compare", "--anchors", "many", "takes whole numbers"),
+        ("predict", "--threshold", "7", "takes a score from 0 to 1"),
+    ],
+)
+def test_values_that_make_no_sense_are_wrong_usage(
+    command: str, option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "detection", option, value])
+    assert f"argument {option}: {message}" in capsys.readouterr().err
+
+
 def test_comparing_quickly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["compare", "detection", *QUICK, "--losses", "rank-sort", "--rates", "1e-3"]
     command += ["--seeds", "1", "--workers", "1", "--out", str(tmp_path)]
     assert main(command) == 0
     assert "Rank & Sort" in capsys.readouterr().out
-    assert (tmp_path / "report.html").exists()
+    assert "Chosen by validation AP" in (tmp_path / "report.html").read_text()
+
+
+def test_comparing_anchor_counts_at_given_rates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", "detection", *QUICK, "--rates", "rank-sort=1e-3", "--anchors", "1,3"]
+    command += ["--seeds", "1", "--workers", "1", "--out", str(tmp_path)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "Comparison, by test: 2 runs" in said
+    assert "by validation" not in said
+    assert "Rank & Sort, 3 anchors" in said
+    assert "Given, not chosen here." in (tmp_path / "report.html").read_text()

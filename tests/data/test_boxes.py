@@ -40,6 +40,7 @@ def coco_file(folder: Path, **changes: Any) -> Path:
         content[key] = content[key] + entries
     for name in ("a.jpg", "b.jpg"):
         picture(folder / "train" / name)
+    (folder / "train" / "letter.jpg").write_text("dear all")
     path = folder / "annotations" / "instances_train.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content))
@@ -100,6 +101,16 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
         "annotation 5",
         "is not finite",
     ),
+    "another shape": (
+        {"images": [{"id": 1, "file_name": "a.jpg", "width": 20, "height": 40}]},
+        "image 1",
+        "a.jpg is 40 x 20, listed as 20 x 40; left out",
+    ),
+    "unreadable image": (
+        {"images": [{"id": 1, "file_name": "letter.jpg", "width": 20, "height": 40}]},
+        "image 1",
+        "letter.jpg is no picture; left out",
+    ),
     "incomplete": (
         {"annotations": [{"id": 5, "category_id": 3, "bbox": [1, 1, 5]}]},
         "annotation {'id': 5",
@@ -120,6 +131,84 @@ def test_what_is_broken_in_coco_is_reported_by_file_and_id(tmp_path: Path, kind:
     assert text in problem.text
     assert [len(r.boxes) for r in data.records] == [2, 0]  # the rest is as it was
     assert f"{kind} 1" in data.summary()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"size": [20, 40], "counts": [3]},
+        {"size": [20, 40]},
+        [["a", 1, 2, 3, 4, 5]],
+        [[1, 2, 3]],
+        [5.0, 5],
+        7,
+    ],
+)
+def test_a_mask_that_cannot_be_read_leaves_its_box(tmp_path: Path, shape: Any) -> None:
+    entry = {
+        "id": 5, "image_id": 9, "category_id": 3, "bbox": [1, 1, 5, 5], "segmentation": shape
+    }  # fmt: skip
+    data = read_coco(coco_file(tmp_path, annotations=[entry]), tmp_path / "train")
+    (problem,) = data.problems
+    assert str(problem) == (
+        "instances_train.json: annotation 5: the segmentation cannot be read; the box has no mask"
+    )
+    assert data.records[1].boxes.tolist() == [[1, 1, 6, 6]]
+    assert data.records[1].shapes == (None,)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": [5], "image_id": 9, "category_id": 3, "bbox": [1, 1, 5, 5]},
+        {"id": 5, "image_id": {"a": 9}, "category_id": 3, "bbox": [1, 1, 5, 5]},
+        {"id": 5, "image_id": 9, "category_id": [3], "bbox": [1, 1, 5, 5]},
+        {"id": 5, "image_id": 9, "category_id": 3, "bbox": "none"},
+        [5, 9, 3],
+    ],
+)
+def test_an_annotation_of_the_wrong_types_is_incomplete(tmp_path: Path, entry: Any) -> None:
+    data = read_coco(coco_file(tmp_path, annotations=[entry]), tmp_path / "train")
+    assert [problem.kind for problem in data.problems] == ["incomplete"]
+    assert data.objects == 1
+
+
+@pytest.mark.parametrize("change", [{"width": 0}, {"height": None}, {"id": [1]}, {"file_name": 7}])
+def test_an_image_of_the_wrong_types_is_left_out(tmp_path: Path, change: dict[str, Any]) -> None:
+    entry = {"id": 1, "file_name": "a.jpg", "width": 40, "height": 20, **change}
+    data = read_coco(coco_file(tmp_path, images=[entry]), tmp_path / "train")
+    assert [problem.kind for problem in data.problems] in (["incomplete"], ["missing image"])
+    assert len(data) == 2
+
+
+def test_numbers_written_as_text_are_numbers(tmp_path: Path) -> None:
+    entry = {"id": 5, "image_id": 9, "category_id": 3, "bbox": ["1", "2", "10", "5"]}
+    data = read_coco(coco_file(tmp_path, annotations=[entry]), tmp_path / "train")
+    assert data.problems == ()
+    assert data.records[1].boxes.tolist() == [[1, 2, 11, 7]]
+
+
+def test_a_picture_in_another_resolution_is_the_same_picture(tmp_path: Path) -> None:
+    entry = {"id": 1, "file_name": "a.jpg", "width": 403, "height": 200}
+    data = read_coco(coco_file(tmp_path, images=[entry]), tmp_path / "train")
+    assert data.problems == ()
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"images": [], "categories": []}', "{", b"\xe4"])
+def test_what_is_no_coco_file_is_said_in_one_line(tmp_path: Path, text: str | bytes) -> None:
+    path = coco_file(tmp_path)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"instances_train\.json is not a COCO") as caught:
+        read_coco(path, tmp_path / "train")
+    assert len(str(caught.value)) < 300
+
+
+def test_a_torn_picture_is_named(tmp_path: Path) -> None:
+    data = read_coco(coco_file(tmp_path), tmp_path / "train")
+    torn = tmp_path / "train" / "b.jpg"
+    torn.write_bytes(torn.read_bytes()[:-40])
+    with pytest.raises(OSError, match=r"b\.jpg cannot be read"):
+        BoxDataset(data, 10)[1]
 
 
 def test_a_box_that_reaches_outside_is_cut_off(tmp_path: Path) -> None:
@@ -235,6 +324,23 @@ def test_voc_is_read(tmp_path: Path) -> None:
     assert data.records[0].crowd.tolist() == [False, True]
     assert len(data.records[1].boxes) == 0
     assert data.problems == ()
+
+
+def test_voc_lists_hold_a_name_a_line(tmp_path: Path) -> None:
+    folder = voc_folder(tmp_path, dict.fromkeys(("slide 1", "b", "c"), thing(1, 2, 11, 7)))
+    lists = folder / "ImageSets" / "Main" / "train.txt"
+    lists.write_text("slide 1\nb  1\n\nc -1\n")
+    data = read_voc(folder, "train")
+    assert [r.id for r in data.records] == ["slide 1", "b", "c"]
+    assert data.problems == ()
+
+
+def test_voc_pictures_must_have_the_shape_that_the_file_says(tmp_path: Path) -> None:
+    folder = voc_folder(tmp_path, dict.fromkeys(("a", "b"), thing(1, 2, 11, 7)))
+    picture(folder / "JPEGImages" / "b.jpg", 20, 40)
+    data = read_voc(folder, "train")
+    assert [r.id for r in data.records] == ["a"]
+    assert [(p.file, p.id, p.kind) for p in data.problems] == [("b.xml", "b", "another shape")]
 
 
 def test_what_is_broken_in_voc_is_reported_by_file_and_object(tmp_path: Path) -> None:

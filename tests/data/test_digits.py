@@ -4,12 +4,12 @@ import torch
 from sklearn.datasets import load_digits
 
 from rankgrad.data import digits as module
-from rankgrad.data.digits import DigitPairs, digit_pairs, skewed_bell
+from rankgrad.data.digits import DigitNumbers, digit_numbers, skewed_bell
 
 
 @pytest.fixture(scope="module")
-def pairs() -> DigitPairs:
-    return digit_pairs(0)
+def pairs() -> DigitNumbers:
+    return digit_numbers(skewed_bell(), 0)
 
 
 def halves(images: torch.Tensor) -> list[bytes]:
@@ -39,7 +39,7 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
         module.digit_images.__wrapped__()
 
 
-def test_shapes_and_counts(pairs: DigitPairs) -> None:
+def test_shapes_and_counts(pairs: DigitNumbers) -> None:
     assert pairs.train.images.shape == (2599, 1, 8, 16)
     assert pairs.train.images.dtype == torch.float32
     assert pairs.train.images.min() == 0
@@ -49,7 +49,7 @@ def test_shapes_and_counts(pairs: DigitPairs) -> None:
     assert torch.equal(pairs.test.labels.long().bincount(), torch.full((100,), 10))
 
 
-def test_labels_are_the_numbers_shown(pairs: DigitPairs) -> None:
+def test_labels_are_the_numbers_shown(pairs: DigitNumbers) -> None:
     images, digits = module.digit_images()
     shown = {image.tobytes(): int(digit) for image, digit in zip(images, digits, strict=True)}
     for split in (pairs.train, pairs.val, pairs.test):
@@ -58,18 +58,20 @@ def test_labels_are_the_numbers_shown(pairs: DigitPairs) -> None:
         assert numbers == split.labels.int().tolist()
 
 
-def test_no_source_image_is_in_two_splits(pairs: DigitPairs) -> None:
+def test_no_source_image_is_in_two_splits(pairs: DigitNumbers) -> None:
     train, val, test = (set(halves(s.images)) for s in (pairs.train, pairs.val, pairs.test))
     assert not train & val
     assert not train & test
     assert not val & test
 
 
-def test_the_seed_fixes_everything(pairs: DigitPairs) -> None:
-    assert torch.equal(digit_pairs(0).train.images, pairs.train.images)
-    assert torch.equal(digit_pairs(0).test.images, pairs.test.images)
-    assert not torch.equal(digit_pairs(1).train.images, pairs.train.images)
-    assert set(halves(digit_pairs(1).test.images)) != set(halves(pairs.test.images))
+def test_the_seed_fixes_everything(pairs: DigitNumbers) -> None:
+    assert torch.equal(digit_numbers(skewed_bell(), 0).train.images, pairs.train.images)
+    assert torch.equal(digit_numbers(skewed_bell(), 0).test.images, pairs.test.images)
+    assert not torch.equal(digit_numbers(skewed_bell(), 1).train.images, pairs.train.images)
+    assert set(halves(digit_numbers(skewed_bell(), 1).test.images)) != set(
+        halves(pairs.test.images)
+    )
 
 
 def test_training_labels_follow_a_skewed_bell() -> None:
@@ -88,14 +90,14 @@ def test_training_labels_follow_a_skewed_bell() -> None:
 def test_own_counts() -> None:
     counts = torch.zeros(100, dtype=torch.long)
     counts[42] = 3
-    pairs = digit_pairs(5, train_counts=counts, val_per_label=1, test_per_label=2)
+    pairs = digit_numbers(counts, 5, val_per_label=1, test_per_label=2)
     assert pairs.train.labels.tolist() == [42.0, 42.0, 42.0]
     assert (len(pairs.val.labels), len(pairs.test.labels)) == (100, 200)
 
 
 def test_numbers_of_three_digits() -> None:
     counts = skewed_bell(2, 340.0, 105.0, 205.0, labels=1000)
-    numbers = module.digit_numbers(counts, 0, val_per_label=0, test_per_label=1)
+    numbers = digit_numbers(counts, 0, val_per_label=0, test_per_label=1)
     assert numbers.test.images.shape == (1000, 1, 8, 24)
     images, digits = module.digit_images()
     shown = {image.tobytes(): int(digit) for image, digit in zip(images, digits, strict=True)}
@@ -105,4 +107,4 @@ def test_numbers_of_three_digits() -> None:
     ]
     assert [100 * a + 10 * b + c for a, b, c in read] == numbers.test.labels.int().tolist()
     with pytest.raises(ValueError, match="10, 100 or 1000"):
-        module.digit_numbers(torch.ones(50).long())
+        digit_numbers(torch.ones(50).long())

@@ -181,6 +181,15 @@ def test_image_table_in_the_published_layout(tmp_path: Path) -> None:
     assert any(not torch.equal(first, x) for x in others)  # cropped and mirrored at random
 
 
+def test_a_limit_draws_rows_of_images(tmp_path: Path) -> None:
+    path = faces(tmp_path)
+    drawn = [image_table(path, "age", tmp_path, size=16, limit=10, seed=seed) for seed in (0, 0, 1)]
+    ages = [torch.cat([p.targets for p in (d.train, d.val, d.test)]).tolist() for d in drawn]
+    assert [len(each) for each in ages] == [10, 10, 10]
+    assert ages[0] == ages[1] != ages[2]
+    assert {d.bins for d in drawn} == {image_table(path, "age", tmp_path, size=16).bins}
+
+
 def test_images_that_cannot_be_opened(tmp_path: Path) -> None:
     path = faces(tmp_path)
     (tmp_path / "AgeDB" / "1_Someone_21_m.jpg").write_text("no image")

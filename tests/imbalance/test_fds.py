@@ -183,6 +183,7 @@ def test_bad_arguments_are_named() -> None:
 
 WORKER = """
 import sys, torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from rankgrad.imbalance import FDS
 rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
@@ -193,12 +194,27 @@ fds = FDS(3, 10)
 fds.observe(x[mine], labels[mine])
 fds.step()
 torch.save(fds.state_dict(), f"{out}/{rank}.pt")
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fds, self.head = FDS(3, 10), torch.nn.Linear(3, 1)
+    def forward(self, x, labels):
+        return self.head(self.fds(x, labels))
+
+net = DistributedDataParallel(Net())
+for batch in torch.arange(90)[mine].split(5 if rank == 0 else 13):
+    net(x[batch], labels[batch]).sum().backward()
+    net.module.fds.observe(x[batch], labels[batch])
+net.module.fds.step()
+torch.save(net.module.fds.state_dict(), f"{out}/ddp-{rank}.pt")
 dist.destroy_process_group()
 """
 
 
 @pytest.mark.slow
 def test_processes_count_each_others_samples(tmp_path: Path) -> None:
+    """Also under DistributedDataParallel, which gives every worker the first one's buffers."""
     call = [sys.executable, "-c", WORKER]
     store = str(tmp_path / "store")
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
@@ -211,7 +227,8 @@ def test_processes_count_each_others_samples(tmp_path: Path) -> None:
     alone = FDS(3, 10)
     alone.observe(torch.randn(90, 3, generator=g), torch.randint(0, 10, (90,), generator=g))
     alone.step()
-    for rank in range(2):
-        state = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for name, value in alone.state_dict().items():
-            torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-6, msg=name)
+    for kind in ("", "ddp-"):
+        for rank in range(2):
+            state = torch.load(tmp_path / f"{kind}{rank}.pt", weights_only=True)
+            for name, value in alone.state_dict().items():
+                torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-6, msg=name)

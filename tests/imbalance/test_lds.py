@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +163,13 @@ def test_float32_labels_on_an_edge_lie_on_it() -> None:
     assert torch.equal(label_bins(torch.tensor(tenths), 51, width=0.1), torch.arange(51))
     below = torch.nextafter(torch.tensor(tenths), torch.tensor(-1.0))
     assert torch.equal(label_bins(below, 51, width=0.1), (torch.arange(51) - 1).clamp(min=0))
+
+
+def test_windows_of_any_dtype_serve_and_one_without_a_centre_is_named() -> None:
+    counts = torch.tensor([4, 0, 2])
+    window = torch.tensor([0.5, 1.0, 0.5])
+    expected = smooth_counts(counts, window.double())
+    unchecked = inspect.unwrap(smooth_counts)  # the tests' type checks want float64
+    assert torch.equal(unchecked(counts, window), expected)
+    with pytest.raises(ValueError, match="window must have an odd size, got 4"):
+        smooth_counts(counts, torch.ones(4, dtype=torch.float64))

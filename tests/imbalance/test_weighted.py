@@ -38,8 +38,8 @@ def test_agrees_with_the_original(case: str) -> None:
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_gradient_is_the_derivative(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    draw = lambda: torch.randn(6, generator=generator, dtype=torch.float64)  # noqa: E731
-    predictions, targets, weights = draw().requires_grad_(), draw(), draw().abs()
+    predictions, targets, weights = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    predictions, weights = predictions.clone().requires_grad_(), weights.abs()
     assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, targets, weights), predictions)
 
 

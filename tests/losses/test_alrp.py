@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 import rankgrad as rg
+from losses.detection_problems import assert_same, problems
 from rankgrad.functional import alrp
 from support import golden, golden_cases, ramp
 
@@ -79,11 +79,6 @@ def updates(
     return parts.classification.detach(), update, parts.rank, share
 
 
-def assert_same(got: tuple[Tensor, ...], expected: tuple[Tensor, ...], rtol: float = 2e-6) -> None:
-    for a, b in zip(got, expected, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=rtol, atol=rtol)
-
-
 def sample(n: int = 30, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Random logits; some 30 % of them positive, a few ignored; a box error for each positive."""
     generator = torch.Generator().manual_seed(seed)
@@ -126,31 +121,19 @@ def test_is_defined_where_the_original_is_not(case: str) -> None:
 
 # --- the definition ---
 
-GRID = st.integers(-4, 4).map(lambda i: i / 4)
-EDGES = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, math.inf])
-HUGE = st.sampled_from([-1e30, -1.0, 0.0, 0.25, 1e30, 1.0000001e30])
-NORMAL = st.floats(-3, 3, width=32)
+
+def with_errors(
+    drawn: tuple[Tensor, list[float], float, Tensor | None],
+) -> tuple[Tensor, Tensor, Tensor, float, Tensor | None]:
+    logits, targets, *rest = drawn
+    errors = torch.linspace(0.1, 1, targets.count(1), dtype=logits.dtype)
+    return logits, torch.tensor(targets, dtype=torch.int64), errors, *rest
 
 
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, float, torch.Tensor | None]:
-    scores = draw(st.sampled_from([GRID, EDGES, HUGE, NORMAL]))
-    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
-    items = draw(st.lists(st.tuples(scores, st.sampled_from([0, 0, 1, 1, -1])), max_size=12))
-    n = len(items)
-    ids = st.sampled_from([-5, 0, 7, 2**62, 2**63 - 1, -(2**63)])
-    segments = draw(st.none() | st.lists(ids, min_size=n, max_size=n))
-    targets = torch.tensor([target for _, target in items], dtype=torch.int64)
-    return (
-        torch.tensor([score for score, _ in items], dtype=dtype),
-        targets,
-        torch.linspace(0.1, 1, int((targets == 1).sum()), dtype=dtype),
-        draw(st.sampled_from(DELTAS)),
-        None if segments is None else torch.tensor(segments, dtype=torch.int64),
-    )
+PROBLEMS = problems([0, 0, 1, 1, -1], DELTAS).map(with_errors)
 
 
-@given(problem=problems())
+@given(problem=PROBLEMS)
 def test_is_the_definition(problem: tuple[Tensor, Tensor, Tensor, float, Tensor | None]) -> None:
     assert_same(updates(*problem), brute_force(*problem))
 

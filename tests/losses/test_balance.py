@@ -101,6 +101,14 @@ def test_goes_on_from_a_saved_state(seen: int) -> None:
     assert after.weight == pytest.approx(whole.weight)
 
 
+def test_a_saved_state_follows_the_losses_to_their_device() -> None:
+    schedule = rg.EpochBalance(steps=3)
+    schedule.load_state_dict({"weight": 2.0, "seen": 1, "sums": [0.5, 0.5]})
+    elsewhere = torch.zeros((), device="meta")
+    schedule.update(elsewhere, elsewhere)
+    assert schedule.weight == 2.0
+
+
 @pytest.mark.parametrize("steps", [0, -1])
 def test_an_epoch_has_steps(steps: int) -> None:
     with pytest.raises(ValueError, match=rf"steps must be an integer >= 1, got {steps}"):

@@ -161,7 +161,7 @@ def test_bad_arguments_are_named() -> None:
             loss(torch.eye(3).long())
         with pytest.raises((TypeError, ValueError), match="mask"):
             loss(draw(3, 3), torch.ones(4, dtype=torch.bool))
-    with pytest.raises(ValueError, match="n_hardest must be at least 1"):
+    with pytest.raises(ValueError, match="n_hardest must be >= 1"):
         RankHardLoss(n_hardest=0)
     with pytest.raises(ValueError, match="margin must be finite"):
         RankHardLoss(margin=float("nan"))

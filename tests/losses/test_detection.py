@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankgrad as rg
-from rankgrad.bench.detection import textbook
+from rankgrad.bench.suites.detection import textbook
 from rankgrad.functional import alrp, ap_loss, rank_sort
 from support import golden
 

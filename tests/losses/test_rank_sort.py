@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 import rankgrad as rg
+from losses.detection_problems import assert_same, problems
 from rankgrad.functional import rank_sort
 from support import golden, golden_cases, ramp
 
@@ -75,11 +75,6 @@ def updates(
     )
 
 
-def assert_same(got: tuple[Tensor, ...], expected: tuple[Tensor, ...], rtol: float = 2e-6) -> None:
-    for a, b in zip(got, expected, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=rtol, atol=rtol)
-
-
 def sample(n: int = 30, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     """Random logits; a third of them positive, a few ignored."""
     generator = torch.Generator().manual_seed(seed)
@@ -115,33 +110,13 @@ def test_agrees_with_the_original(case: str) -> None:
 
 # --- the definition ---
 
-GRID = st.integers(-4, 4).map(lambda i: i / 4)
-EDGES = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, math.inf])
-HUGE = st.sampled_from([-1e30, -1.0, 0.0, 0.25, 1e30, 1.0000001e30])
-TINY = st.integers(-3, 3).map(lambda i: i * 1e-30)
-FAR = st.integers(-10, 10).map(lambda i: 1e6 + i * 1e-3)
-NORMAL = st.floats(-3, 3, width=32)
-TARGETS = st.sampled_from([0.0, 0.0, 0.0, -1.0, 0.25, 0.5, 0.9, 1.0])
+TARGETS = [0.0, 0.0, 0.0, -1.0, 0.25, 0.5, 0.9, 1.0]
+PROBLEMS = problems(TARGETS, DELTAS).map(
+    lambda drawn: (drawn[0], torch.tensor(drawn[1], dtype=drawn[0].dtype), *drawn[2:])
+)
 
 
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, float, torch.Tensor | None]:
-    scores = draw(st.sampled_from([GRID, EDGES, HUGE, TINY, FAR, NORMAL]))
-    dtypes = [torch.float64] if scores is FAR else [torch.float32, torch.float64]
-    dtype = draw(st.sampled_from(dtypes))
-    items = draw(st.lists(st.tuples(scores, TARGETS), max_size=12))
-    n = len(items)
-    ids = st.sampled_from([-5, 0, 7, 2**62, 2**63 - 1, -(2**63)])
-    segments = draw(st.none() | st.lists(ids, min_size=n, max_size=n))
-    return (
-        torch.tensor([score for score, _ in items], dtype=dtype),
-        torch.tensor([target for _, target in items], dtype=dtype),
-        draw(st.sampled_from(DELTAS)),
-        None if segments is None else torch.tensor(segments, dtype=torch.int64),
-    )
-
-
-@given(problem=problems())
+@given(problem=PROBLEMS)
 def test_is_the_definition(problem: tuple[Tensor, Tensor, float, Tensor | None]) -> None:
     assert_same(updates(*problem), brute_force(*problem))
 

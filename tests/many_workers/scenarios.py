@@ -132,6 +132,14 @@ def _of_lists(loss_class: Callable[..., torch.nn.Module], **settings: object) ->
     return Scenario(_samples(6), loss)
 
 
+def _balanced(reduction: str) -> Loss:
+    def loss(batch: Batch, group: object) -> Tensor:
+        loss_fn = rg.BalancedMSELoss(0.7, reduction=reduction, group=group)
+        return loss_fn(batch["scores"], batch["labels"])
+
+    return loss
+
+
 def _map(batch: Batch, group: object) -> Tensor:
     loss_fn = rg.MapRankingLoss(normalize=True, group=group)
     return loss_fn(batch["scores"], batch["many"] > 1, batch["mask"][:, None])
@@ -182,6 +190,8 @@ SCENARIOS = {
     "lambda": _of_lists(rg.LambdaLoss),
     "list mle": _of_lists(rg.ListMLELoss),
     "list net": _of_lists(rg.ListNetLoss),
+    "balanced mse": Scenario(_samples(), _balanced("mean")),
+    "balanced mse, by sample": Scenario(_samples(), _balanced("none"), local=True),
 }
 
 

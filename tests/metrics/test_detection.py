@@ -123,6 +123,15 @@ def test_it_is_the_least_over_all_thresholds(
     assert olrp(scores, ious, truths).total.item() == pytest.approx(min(errors), abs=1e-6)
 
 
+def test_matching_takes_what_a_network_gives() -> None:
+    """Boxes and scores that want a gradient; the result has none."""
+    boxes = torch.tensor([[0.0, 0, 10, 8], [0, 0, 10, 10]], requires_grad=True)
+    scores = torch.tensor([0.9, 0.8], requires_grad=True)
+    ious, taken = match_boxes(boxes, scores, boxes[1:].detach())
+    torch.testing.assert_close(ious, torch.tensor([0.8, 0.0]))
+    assert taken.tolist() == [0, -1]
+
+
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="threshold must be in"):
         olrp(torch.zeros(2), torch.zeros(2), 1, threshold=1.0)

@@ -92,6 +92,13 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         metrics.Spearman().update(torch.rand(4), torch.rand(5))
 
 
+def test_settings_are_checked_when_a_metric_is_made() -> None:
+    with pytest.raises(ValueError, match="kind must be one of 'all', 'capped', 'any', got 'some'"):
+        metrics.RecallAtK(3, kind="some")
+    with pytest.raises(ValueError, match="gain must be one of 'linear', 'exponential'"):
+        metrics.NDCG(gain="square")
+
+
 def test_functions_need_no_torchmetrics_and_classes_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

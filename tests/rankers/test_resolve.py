@@ -1,5 +1,7 @@
 """What may stand after ``ranker=``."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor
@@ -48,6 +50,29 @@ def test_a_callable_is_wrapped() -> None:
         ranker(scores, torch.tensor([True, False]))
     with pytest.raises(ValueError, match="must return ranks in the shape of the scores"):
         as_ranker(lambda s: s.sum())(scores)
+
+
+def test_a_module_says_by_its_forward_whether_it_takes_a_mask() -> None:
+    class Takes(torch.nn.Module):
+        def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
+            return torch.where(mask, scores, 7.0)
+
+    scores, mask = torch.tensor([1.0, 2.0]), torch.tensor([True, False])
+    assert as_ranker(Takes())(scores, mask).tolist() == [1, 0]
+    with pytest.raises(TypeError, match=r"takes scores only; let it take \(scores, mask\)"):
+        as_ranker(torch.nn.Identity())(scores, mask)
+
+
+def test_a_callable_may_be_one_that_cannot_be_hashed() -> None:
+    @dataclass
+    class Shifted:
+        by: float
+
+        def __call__(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+            return scores + self.by
+
+    ranks = as_ranker(Shifted(1.0))(torch.tensor([1.0, 2.0]), torch.tensor([True, False]))
+    assert ranks.tolist() == [2, 0]
 
 
 def test_a_callable_may_take_a_mask() -> None:

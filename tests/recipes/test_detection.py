@@ -32,7 +32,7 @@ from rankgrad.recipes.detection.evaluation import (
     detection_metrics,
     predict,
 )
-from rankgrad.recipes.detection.masks import mask_metrics, masked
+from rankgrad.recipes.detection.masks import mask_metrics, mask_notes, masked
 from rankgrad.recipes.detection.models import build_detector
 from rankgrad.recipes.detection.outcomes import (
     Prediction,
@@ -183,6 +183,23 @@ def test_masks_are_measured() -> None:
     assert 0 < moved["mask AP"] < moved["mask AP50"] < 100
     ellipse = masked(digit_scenes(6, size=64), replace(TINY, size=64, masks="ellipse"))
     assert mask_metrics(Oracle(ellipse, 0), dataset)["mask AP75"] < 100
+
+
+def test_boxes_without_a_mask_are_left_out_and_none_at_all_is_an_error() -> None:
+    splits, settings = scenes(4, 2), replace(TINY, model="mask-rcnn")
+    assert mask_notes(splits, settings) == ()
+    first, *rest = splits.train.records
+    some = replace(first, shapes=(None, *first.shapes[1:]))
+    fewer = replace(splits, train=replace(splits.train, records=(some, *rest)))
+    assert mask_notes(fewer, settings) == ("1 training objects without a mask are left out",)
+    item = masked(fewer.train, settings)[0][1]
+    assert len(item["masks"]) == len(item["boxes"]) == len(first.boxes) - 1
+    bare = tuple(replace(r, shapes=()) for r in splits.train.records)
+    none = replace(splits, train=replace(splits.train, records=bare))
+    with pytest.raises(ValueError, match="no object of the training data has one"):
+        mask_notes(none, settings)
+    assert mask_notes(none, replace(settings, masks="ellipse"))
+    assert mask_notes(none, TINY) == ()
 
 
 def test_results_carry_the_ids_of_the_annotation_file() -> None:
@@ -432,11 +449,32 @@ def test_a_comparison_runs_and_is_written(tmp_path: Path, monkeypatch: pytest.Mo
     runs = run_study(study, RunStore(tmp_path), Silent(), workers=1)
     assert [r.method for r in runs] == ["Rank & Sort", "focal + GIoU"]
     rows = comparison_rows(study, runs)
-    page = write_comparison(study, runs, tuning, tuned, splits, rows, tmp_path).read_text()
+    page = write_comparison(
+        study, runs, splits, rows, tmp_path, tuning=tuning, tuned=tuned
+    ).read_text()
     assert "Do better boxes score higher?" in page
     assert "Rank &amp; Sort minus focal + GIoU" in page
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [row["loss"] for row in summary["table"]] == ["Rank & Sort", "focal + GIoU"]
+
+
+def test_several_anchor_counts_keep_the_rate_and_are_compared_each_for_itself() -> None:
+    from rankgrad.recipes.detection.comparison_page import _differences
+
+    rates = {"rank-sort": 1e-3, "focal": 2e-3}
+    study = comparison_study(TINY, None, rates, 1, (3, 9))
+    assert [(m.loss, m.lr, m.anchors) for m in study.methods] == [
+        ("rank-sort", 1e-3, 3), ("focal", 2e-3, 3), ("rank-sort", 1e-3, 9), ("focal", 2e-3, 9)
+    ]  # fmt: skip
+    assert study.methods[3].name == "focal + GIoU, 9 anchors"
+    runs = [
+        StoredRun(m.name, 0, {"AP": ap}, [], [], 1.0, Path())
+        for m, ap in zip(study.methods, (50.0, 49.0, 47.0, 50.0), strict=True)
+    ]
+    assert _differences(study, runs) == [
+        "Rank & Sort, 3 anchors minus focal + GIoU, 3 anchors: +1.0 AP, ahead on 1 of 1 seeds.",
+        "Rank & Sort, 9 anchors minus focal + GIoU, 9 anchors: -3.0 AP, ahead on 0 of 1 seeds.",
+    ]
 
 
 def test_a_run_that_diverges_counts_as_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,5 +488,49 @@ def test_a_run_that_diverges_counts_as_nothing(monkeypatch: pytest.MonkeyPatch) 
     study = comparison_study(TINY, None, {"ap": 1e-3}, 1)
     method = DetectionMethod("AP loss", "ap", 1e-3, 3)
     outcome = comparison.train(study.settings, method, 0, lambda *_: None)
-    assert outcome.metrics == {"val AP": 0.0, "AP": 0.0}
+    assert (outcome.metrics["val AP"], outcome.metrics["AP"], outcome.metrics["oLRP"]) == (
+        0,
+        0,
+        100,
+    )
     assert outcome.notes == ["no number"]
+
+
+def test_a_comparison_in_which_a_run_diverged_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rankgrad.recipes.detection import comparison
+    from rankgrad.recipes.detection.comparison_page import comparison_rows, write_comparison
+
+    step = Trainer.one_epoch
+
+    def fall(self: Trainer, *arguments: Any) -> Any:
+        if self.settings.seed == 0:
+            raise DivergedError("no number")
+        return step(self, *arguments)
+
+    splits = scenes(4, 2)
+    monkeypatch.setattr(comparison, "_splits", lambda _: splits)
+    monkeypatch.setattr(Trainer, "one_epoch", fall)
+    study = comparison_study(replace(TINY, epochs=1), None, {"ap": 1e-3}, 2)
+    runs = run_study(study, RunStore(tmp_path), Silent(), workers=1)
+    rows = comparison_rows(study, runs)
+    assert rows[0][0] == "AP loss"
+    page = write_comparison(study, runs, splits, rows, tmp_path).read_text()
+    assert "Note: no number." in page
+
+
+def test_tables_have_a_line_for_masks_and_take_any_name_of_a_category() -> None:
+    from rankgrad.recipes.detection.comparison_page import comparison_columns
+    from rankgrad.recipes.detection.page import coco_rows
+
+    metrics = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "oLRP"), 1.0)
+    metrics |= {"mask AP": 2.0, "mask AP50": 3.0, "mask AP75": math.nan}
+    metrics |= {"AP all": 4.0, "oLRP all": 5.0}
+    assert coco_rows(metrics, ("all",)) == [
+        ["all", *["1.0"] * 7],
+        ["masks", "2.0", "3.0", "–", "", "", "", ""],
+        ["all", "4.0", "", "", "", "", "", "5.0"],
+    ]
+    study = comparison_study(replace(TINY, model="mask-rcnn"), None, {"ap": 1e-3})
+    assert "mask AP" in comparison_columns(study)

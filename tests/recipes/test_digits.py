@@ -1,23 +1,19 @@
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
-from rankgrad.recipes.digits import METHODS, DigitsNet, DigitsSettings, digits_study, train
+from rankgrad.recipes.digits import METHODS, digits_study
 from rankgrad.recipes.experiments import Outcome
+from rankgrad.recipes.regression.loading import load_data
+from rankgrad.recipes.regression.models import build_regressor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TINY = DigitsSettings(epochs=2, peak=6, val_per_label=1, test_per_label=2, many_above=3)
 
-
-def method(name: str) -> Any:
-    return next(m for m in METHODS if m.name == name)
-
-
-def run(name: str, seed: int = 0) -> Outcome:
-    return train(TINY, method(name), seed, lambda *_: None)
+def run(name: str, seed: int = 0, *, epochs: int = 2) -> Outcome:
+    study = digits_study(epochs=epochs)
+    method = next(m for m in METHODS if m.name == name)
+    return study.train(study.settings, method, seed, lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +29,11 @@ def test_the_study_is_four_methods_and_five_seeds() -> None:
 
 
 def test_the_network_is_small() -> None:
-    net = DigitsNet()
-    assert 34_000 < sum(p.numel() for p in net.parameters()) < 38_000
-    predictions, features = net(torch.zeros(3, 1, 8, 16))
+    study = digits_study()
+    data = load_data(study.settings.data, 0)
+    model = build_regressor(study.settings.model, data, METHODS[0])
+    assert 34_000 < sum(p.numel() for p in model.parameters()) < 38_000
+    predictions, features = model(torch.zeros(3, 1, 8, 16))
     assert predictions.shape == (3,)
     assert features.shape == (3, 48)
 
@@ -46,12 +44,14 @@ def test_outcome_holds_all_that_the_report_needs(outcomes: dict[str, Outcome]) -
             outcome.metrics
         )
         assert [row["epoch"] for row in outcome.history] == [1, 2]
-        assert outcome.arrays["predictions"].shape == outcome.arrays["targets"].shape == (200,)
-        assert outcome.arrays["features"].shape == (200, 48)
+        assert outcome.arrays["predictions"].shape == outcome.arrays["targets"].shape == (1000,)
+        assert outcome.arrays["features"].shape == (1000, 48)
         error = np.abs(outcome.arrays["predictions"] - outcome.arrays["targets"]).mean()
         assert outcome.metrics["mae_all"] == pytest.approx(error)
-        net = DigitsNet()
-        net.load_state_dict(dict(outcome.state or {}))
+        # The test set is balanced.
+        assert outcome.metrics["mae_balanced"] == pytest.approx(outcome.metrics["mae_all"])
+        # Nothing is chosen by validation: the last epoch's model is tested.
+        assert outcome.metrics["val_mae_balanced"] == outcome.history[-1]["val_mae"]
 
 
 def test_runs_repeat_exactly(outcomes: dict[str, Outcome]) -> None:
@@ -77,19 +77,14 @@ def test_methods_share_data_and_test_set(outcomes: dict[str, Outcome]) -> None:
 
 
 def test_training_helps() -> None:
-    outcome = train(
-        DigitsSettings(epochs=12, peak=20, test_per_label=2),
-        method("MSE"),
-        0,
-        lambda *_: None,
-    )
-    errors = [row["val_mae"] for row in outcome.history]
+    errors = [row["val_mae"] for row in run("MSE", epochs=6).history]
     assert errors[-1] < 0.8 * errors[0]
 
 
 def test_progress_is_reported_each_epoch() -> None:
     told: list[tuple[float, str]] = []
-    train(TINY, method("L1"), 0, lambda fraction, text: told.append((fraction, text)))
+    study = digits_study(epochs=2)
+    study.train(study.settings, METHODS[0], 0, lambda *x: told.append(x))
     assert [fraction for fraction, _ in told] == [0.5, 1.0]
     assert told[-1][1].startswith("epoch 2/2, val MAE ")
 
@@ -98,5 +93,5 @@ def test_global_random_numbers_and_threads_are_left_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    run("MSE")
+    run("MSE", epochs=1)
     assert torch.equal(torch.rand(3), expected)

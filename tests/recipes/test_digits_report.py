@@ -13,9 +13,6 @@ from rankgrad.recipes.digits_report import comparisons, write_results
 from rankgrad.recipes.experiments import RunStore, StoredRun, Study, run_study
 from recipes.toy_study import Recorder
 
-# No label has more than three training pairs: the region "many" is empty.
-SIZES = {"epochs": 1, "peak": 3, "val_per_label": 1, "test_per_label": 1, "few_below": 2}
-
 
 class Reader(HTMLParser):
     """What a browser would fetch, show and link to."""
@@ -41,8 +38,10 @@ def written(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Study, list[StoredRun], Path]:
     folder = tmp_path_factory.mktemp("report")
-    study = digits_study(2)
-    study = replace(study, settings=replace(study.settings, **SIZES))
+    study = digits_study(2, epochs=1)
+    # No label has so many training pairs: the region "many" is empty.
+    data = replace(study.settings.data, many_above=100)
+    study = replace(study, settings=replace(study.settings, data=data))
     runs = run_study(study, RunStore(folder), Recorder(), workers=1)
     return study, runs, write_results(study, runs, folder, quick=True)
 

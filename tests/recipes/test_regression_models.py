@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from rankgrad.data.regression import LabelBins, PairSamples, RegressionData, TensorSamples
 from rankgrad.losses import rank_n_contrast_loss, rank_sim_loss, spearman_loss
 from rankgrad.recipes.regression.methods import TERMS, MethodError, parse_method
-from rankgrad.recipes.regression.models import ModelError, Regressor, build_regressor
+from rankgrad.recipes.regression.models import build_regressor
 from rankgrad.recipes.regression.objective import Objective, Output
+from rankgrad.recipes.regression.regressor import ModelError, Regressor
 
 
 def features_data(n: int = 40) -> RegressionData:
@@ -91,6 +92,8 @@ def test_wrong_models_are_named() -> None:
         build_regressor("builtins:dict", data, PLAIN)
     with pytest.raises(ModelError, match="no module 'fc' for its head; it has 0, 1"):
         Regressor(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)), "fc")
+    with pytest.raises(ModelError, match=r"one number a sample, got \(4, 2\) for 4 samples"):
+        Regressor(nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)), "1")(torch.randn(4, 3))
 
 
 def test_features_of_any_network_by_name() -> None:

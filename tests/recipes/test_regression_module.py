@@ -1,6 +1,7 @@
 """Training with Lightning: files, resuming, two stages, and several processes."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from rankgrad.recipes.regression.lines import EpochLines
 from rankgrad.recipes.regression.loading import DataSettings, load_data
 from rankgrad.recipes.regression.methods import parse_method
 from rankgrad.recipes.regression.models import build_regressor
-from rankgrad.recipes.regression.training import RegressionSettings
+from rankgrad.recipes.regression.settings import RegressionSettings
 from rankgrad.recipes.runs import RunFolderError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,6 +120,12 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
             torch.testing.assert_close(ours[key], value, rtol=0, atol=0, msg=key)
 
 
+def test_lightning_may_speak_again_after_a_run(
+    finished: tuple[Path, dict[str, float], list[str]],
+) -> None:
+    assert logging.getLogger("lightning.pytorch").level != logging.ERROR
+
+
 def test_a_folder_of_other_settings_is_refused(
     settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[str]]
 ) -> None:
@@ -141,3 +148,15 @@ def test_two_stages_and_bfloat16(settings: RegressionSettings, tmp_path: Path) -
         k for k, v in first.items() if k.startswith("model") and not torch.equal(v, second[k])
     }
     assert changed == {"model.network.head.weight", "model.network.head.bias"}
+
+
+def test_a_run_stopped_between_its_stages_goes_on_to_the_same_end(
+    settings: RegressionSettings, tmp_path: Path
+) -> None:
+    method = parse_method("method", "l1 rrt:epochs=1")
+    short = replace(settings, epochs=1)
+    whole = fit(short, method, tmp_path / "whole", OPTIONS)
+    fit(short, method, tmp_path / "parts", OPTIONS)
+    for path in (tmp_path / "parts" / "head").glob("*.ckpt"):
+        path.unlink()
+    assert fit(short, method, tmp_path / "parts", OPTIONS).metrics == whole.metrics

@@ -3,21 +3,25 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from rankgrad.data.regression import LabelBins, feature_table
+from rankgrad.data.regression import DataError, LabelBins, feature_table
 from rankgrad.recipes.experiments import Outcome, RunStore, StoredRun, Study, run_study
-from rankgrad.recipes.regression import training
+from rankgrad.recipes.regression import figures, training
 from rankgrad.recipes.regression.bootstrap import balanced_difference
-from rankgrad.recipes.regression.comparison import against, verdicts, write_comparison
+from rankgrad.recipes.regression.comparison import write_comparison
+from rankgrad.recipes.regression.contrasts import against, verdicts
 from rankgrad.recipes.regression.loading import DataSettings, load_data, regions_of
 from rankgrad.recipes.regression.methods import parse_method
 from rankgrad.recipes.regression.metrics import balanced_mae
+from rankgrad.recipes.regression.optimization import learning_rate_schedule
 from rankgrad.recipes.regression.overview import histogram_lines, overview
-from rankgrad.recipes.regression.training import RegressionSettings, train
+from rankgrad.recipes.regression.settings import RegressionSettings
+from rankgrad.recipes.regression.training import train
 from rankgrad.recipes.regression.tuning import candidates, tune
 from recipes.toy_study import Recorder
 
@@ -118,7 +122,7 @@ def test_training_helps_and_two_stages_train_only_the_head(settings: RegressionS
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant", "steps:1,2"])
 def test_schedules(settings: RegressionSettings, schedule: str) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    made = training.learning_rate_schedule(optimizer, replace(settings, schedule=schedule), 3, 4)
+    made = learning_rate_schedule(optimizer, replace(settings, schedule=schedule), 3, 4)
     rates = []
     for _ in range(12):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -131,7 +135,7 @@ def test_schedules(settings: RegressionSettings, schedule: str) -> None:
     else:
         assert rates[-1] < 0.1
     with pytest.raises(ValueError, match="schedule must be"):
-        training.learning_rate_schedule(optimizer, replace(settings, schedule="linear"), 3, 4)
+        learning_rate_schedule(optimizer, replace(settings, schedule="linear"), 3, 4)
 
 
 def test_overview_names_regions_and_notes(settings: RegressionSettings) -> None:
@@ -141,7 +145,7 @@ def test_overview_names_regions_and_notes(settings: RegressionSettings) -> None:
     for b, name in enumerate(names):
         expected = "many" if counts[b] > 20 else "few" if counts[b] < 5 else "medium"
         assert name == expected
-    lines = "\n".join(overview(data, regions, names, published=False))
+    lines = "\n".join(overview(data, regions, names))
     assert "210 training, 30 validation and 60 test samples" in lines
     assert "more than 20 training samples a bin" in lines
     assert "note: parts drawn at random" in lines
@@ -155,15 +159,53 @@ def test_bin_settings(table: Path) -> None:
     assert found == feature_table(table, "y").bins
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"bin_width": 0.0}, "bin_width must be above zero, got 0"),
+        ({"bin_width": -1.0}, "bin_width must be above zero, got -1"),
+        ({"bin_width": float("nan")}, "bin_width must be above zero, got nan"),
+        ({"num_bins": 4}, "need bin_width"),
+        ({"source": "digits", "bin_width": 2.0}, "digits cannot be read with .*bin_width"),
+        ({"source": "digits", "limit": 5, "target": None}, "digits cannot be read with limit"),
+    ],
+)
+def test_settings_without_effect_or_sense_are_refused(
+    table: Path, given: dict[str, Any], message: str
+) -> None:
+    settings = DataSettings(**{"source": str(table), "target": "y", **given})
+    with pytest.raises(DataError, match=message):
+        load_data(settings, 0)
+
+
+def test_the_validation_error_is_that_of_the_model_that_is_tested(
+    settings: RegressionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the lowest of all epochs, where another model is tested."""
+    scripted(monkeypatch, [1.0, 2.0, 3.0])
+    assert run(replace(settings, select="last"), "mse").metrics["val_mae_balanced"] == 3.0
+    scripted(monkeypatch, [1.0, 2.0, 3.0, 5.0, 4.0, 6.0])
+    assert run(settings, "mse rrt:epochs=3").metrics["val_mae_balanced"] == 4.0
+
+
+def test_runs_that_stopped_at_different_epochs_make_one_figure() -> None:
+    def stopped(seed: int, epochs: int) -> StoredRun:
+        rows = [{"epoch": i + 1.0, "train_loss": 1.0, "val_mae": 2.0} for i in range(epochs)]
+        return StoredRun("MSE", seed, {}, rows, [], 1.0, Path())
+
+    curves = figures.learning_curves([stopped(0, 3), stopped(1, 5)], ["MSE"])
+    assert len(curves) == 2
+
+
 # ------------------------------------------------------------------ tuning, comparison, page
 
 
 def test_every_method_gets_as_many_different_trials(settings: RegressionSettings) -> None:
     for text in ("mse", "mse lds rnc:weight=0.5"):
-        tried = candidates(parse_method("m", text), settings, 8)
-        assert len(tried) == 8
+        tried = candidates(parse_method("m", text), settings, 12)
+        assert len(tried) == 12
         keys = {(t.learning_rate, t.weight_decay, t.terms) for t in tried}
-        assert len(keys) == 8
+        assert len(keys) == 12
         assert tried[0].learning_rate == settings.learning_rate
         assert tried[0].terms == parse_method("m", text).terms
     with pytest.raises(ValueError, match="trials must be from 1 to 12"):

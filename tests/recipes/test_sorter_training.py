@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from rankgrad.recipes.runs import RunFolderError
-from rankgrad.recipes.sorters import training
+from rankgrad.recipes.sorters import running
+from rankgrad.recipes.sorters.running import Progress
 from rankgrad.recipes.sorters.settings import MANY_LENGTHS, SorterSettings, default_lengths
-from rankgrad.recipes.sorters.training import Progress, TrainedSorter, train_sorter
+from rankgrad.recipes.sorters.training import TrainedSorter, train_sorter
 from rankgrad.sorters import load_sorter, read_checkpoint
 
 TINY = SorterSettings(
@@ -143,7 +144,7 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         seen.append({k: v.clone() for k, v in run.sorter.state_dict().items()})
         return next(errors)
 
-    monkeypatch.setattr(training._Run, "_validate", validate)
+    monkeypatch.setattr(running.SorterRun, "_validate", validate)
     result = train_sorter(TINY, tmp_path)
     assert result.error == 0.1
     assert all(torch.equal(weights(result)[k], seen[1][k]) for k in seen[1])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rankgrad.report import Figure, charts
+from rankgrad.report import Figure, charts, pictures
 
 RNG = np.random.default_rng(0)
 WORDS = {"title": "The title", "alt": "what it shows", "caption": "more"}
@@ -49,10 +49,10 @@ CHARTS: dict[str, Callable[[], Figure]] = {
     "scatter": lambda: charts.predicted_against_true(
         RNG.random(50) * 9, np.repeat(np.arange(10.0), 5), **WORDS
     ),
-    "heat map": lambda: charts.heat_map(
+    "heat map": lambda: pictures.heat_map(
         RNG.random((5, 5)), label="similarity", axis_label="the x axis", **WORDS
     ),
-    "images": lambda: charts.image_grid([RNG.random((8, 16))] * 4, ["1", "2", "3", "4"], **WORDS),
+    "images": lambda: pictures.image_grid([RNG.random((8, 16))] * 4, ["1", "2", "3", "4"], **WORDS),
 }
 
 

@@ -130,6 +130,8 @@ def test_lengths(name: str) -> None:
     assert sorter(torch.randn(2, 40).double()).dtype == torch.float64
     if kind.any_length:
         assert sorter(torch.randn(3, 12)).shape == (3, 12)
+        mask = torch.ones(2, 0, dtype=torch.bool) if kind.takes_mask else None
+        assert sorter(torch.randn(2, 0), mask).shape == (2, 0)
         assert make_sorter(name).length is None
         return
     with pytest.raises(ValueError, match=r"40 entries.*'set', 'exa', 'grus' and 'gruc'"):

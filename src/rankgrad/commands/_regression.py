@@ -4,11 +4,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from rankgrad.commands.errors import CommandError
-from rankgrad.commands.options import names, positive
+from rankgrad.commands.options import names, natural, positive
 
 if TYPE_CHECKING:
     from rankgrad.data.regression import RegressionData
-    from rankgrad.recipes.regression.training import RegressionSettings
+    from rankgrad.recipes.regression.settings import RegressionSettings
 
 __all__ = [
     "add_data_options",
@@ -65,7 +65,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--clip-norm", type=float, metavar="X", help="clip the norm of the gradient")
     add("--no-scale", action="store_true", help="train on labels as they are")
     add("--select", choices=("best", "last"), help="which epoch's model is tested (default: best)")
-    add("--patience", type=int, metavar="N", help="stop N epochs after the best (default: never)")
+    add(
+        "--patience",
+        type=natural,
+        metavar="N",
+        help="stop N epochs after the best (default: never)",
+    )
 
 
 def preset_values(options: argparse.Namespace) -> dict[str, Any]:
@@ -82,7 +87,8 @@ def preset_values(options: argparse.Namespace) -> dict[str, Any]:
 def settings_from(options: argparse.Namespace) -> "RegressionSettings":
     """Return the settings: defaults, then the preset, then what the command line says."""
     from rankgrad.recipes.regression.loading import DataSettings
-    from rankgrad.recipes.regression.training import RegressionSettings, drops
+    from rankgrad.recipes.regression.optimization import drops
+    from rankgrad.recipes.regression.settings import RegressionSettings
 
     preset = preset_values(options)
 
@@ -122,7 +128,6 @@ def load(settings: "RegressionSettings", seed: int) -> tuple["RegressionData", l
 
     try:
         data = load_data(settings.data, seed)
-        regions, labels = regions_of(data, settings.data)
-        return data, overview(data, regions, labels, data.regions is not None)
+        return data, overview(data, *regions_of(data, settings.data))
     except (DataError, ModuleNotFoundError) as error:
         raise CommandError(str(error), 2) from None

@@ -1,12 +1,14 @@
 """``rankgrad compare``: finds what is to be compared."""
 
 import argparse
-from importlib import import_module
+
+from rankgrad.commands._kinds import add_kinds, run
 
 __all__ = ["KINDS", "add_arguments", "run"]
 
 # name -> one line of help; the module is rankgrad.commands.compare_<name>
 KINDS = {
+    "brain-age": "losses and stages of networks for brain age",
     "detection": "losses of detectors, each at its own learning rate",
     "regression": "methods for regression with rare labels",
 }
@@ -14,13 +16,4 @@ KINDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a parser for each kind, with its options."""
-    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    for name, summary in KINDS.items():
-        kind = kinds.add_parser(name, help=summary, description=f"Compare {summary}.")
-        import_module(f"rankgrad.commands.compare_{name}").add_arguments(kind)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Compare them."""
-    code: int = import_module(f"rankgrad.commands.compare_{options.kind}").run(options)
-    return code
+    add_kinds(parser, "compare", KINDS)

@@ -1,8 +1,6 @@
 """``rankgrad compare regression``: methods for rare labels, seed by seed, on data of yours."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +12,16 @@ from rankgrad.commands._regression import (
     load,
     settings_from,
 )
+from rankgrad.commands._terminal import make_console, make_table
 from rankgrad.commands.errors import CommandError, require, study_errors
-from rankgrad.commands.options import add_study_options, positive
+from rankgrad.commands.options import add_study_options, command_line, positive
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rankgrad.recipes.experiments import StoredRun, Study
     from rankgrad.recipes.regression.methods import RegressionMethod
-    from rankgrad.recipes.regression.training import RegressionSettings
+    from rankgrad.recipes.regression.settings import RegressionSettings
 
 __all__ = ["add_arguments", "run"]
 
@@ -59,16 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train what is missing, print the tables and write the page."""
     require(["rich", "sklearn", "matplotlib", "jinja2"], "recipes", "comparing methods")
-    from rich.console import Console
-
     if options.list:
         return _list()
     methods = _methods(options)
     settings = settings_from(options)
     _, lines = load(settings, options.first_seed)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 140
+    console = make_console(140)
     folder: Path = options.out or Path("runs", "compare", Path(settings.data.source).stem)
     for line in [f"{len(methods)} methods, {options.seeds} seeds; results in {folder}", *lines]:
         console.print(line, markup=False, soft_wrap=True)
@@ -112,8 +107,9 @@ def _check(
     """Refuse before the first run what every run would refuse."""
     from rankgrad.recipes.regression.loading import load_data
     from rankgrad.recipes.regression.methods import MethodError
-    from rankgrad.recipes.regression.models import ModelError, build_regressor
+    from rankgrad.recipes.regression.models import build_regressor
     from rankgrad.recipes.regression.objective import Objective
+    from rankgrad.recipes.regression.regressor import ModelError
 
     data = load_data(settings.data, seed)
     try:
@@ -187,7 +183,6 @@ def _report(
 
     settings = study.settings.data
     _, regions = regions_of(load_data(settings, study.seeds[0]), settings)
-    words = sys.argv[1:] if sys.argv[1:2] == ["compare"] else ["compare", "regression"]
     return write_comparison(
         study,
         runs,
@@ -195,15 +190,12 @@ def _report(
         regions=regions,
         overview=lines,
         tuned=tuned,
-        command=shlex.join(["rankgrad", *words]),
+        command=command_line("compare", "regression"),
     )
 
 
 def _print_results(console: "Console", study: "Study", runs: "Sequence[StoredRun]") -> None:
-    from rich import box
-    from rich.table import Table
-
-    from rankgrad.recipes.regression.comparison import against, comparison_columns, verdicts
+    from rankgrad.recipes.regression.contrasts import against, comparison_columns, verdicts
     from rankgrad.recipes.regression.summary import summary_rows
 
     methods = [method.name for method in study.methods]
@@ -211,29 +203,16 @@ def _print_results(console: "Console", study: "Study", runs: "Sequence[StoredRun
     columns = comparison_columns(runs)
     title = f"Test set, {'one seed' if n == 1 else f'{n} seeds: mean ± standard deviation'}"
 
-    def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        made = Table(
-            title=title,
-            title_justify="left",
-            title_style="bold",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-        )
-        for i, heading in enumerate(headings):
-            made.add_column(heading, justify="right" if i else "left", no_wrap=not i)
-        for row in rows:
-            made.add_row(*(cell.replace(" ± ", " ±") for cell in row))
-        console.print(made)
-
     console.print()
     headings = ["method", *(heading for _, heading, _, _ in columns)]
-    table(title, headings, summary_rows(runs, methods, columns))
+    console.print(make_table(title, headings, summary_rows(runs, methods, columns)))
     rows = against(runs, methods)
     if rows:
-        table(
+        differences = make_table(
             "Balanced test MAE, seed by seed",
             ["", "difference", "95 % interval", "relative", "better on"],
             [[f"{r.pair.method} - {r.pair.baseline}", *r.cells] for r in rows],
         )
+        console.print(differences)
     for sentence in verdicts(rows):
         console.print(sentence, markup=False)

@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rankgrad.commands._terminal import make_console, make_table
 from rankgrad.commands.errors import require, study_errors
 from rankgrad.commands.options import add_study_options, positive
 
@@ -14,16 +15,6 @@ if TYPE_CHECKING:
     from rankgrad.recipes.experiments import StoredRun, Study
 
 __all__ = ["add_arguments", "run"]
-
-# A run to see that everything works: seconds instead of a minute and a half.
-_QUICK: dict[str, Any] = {
-    "epochs": 4,
-    "peak": 20,
-    "val_per_label": 2,
-    "test_per_label": 3,
-    "many_above": 9,
-    "few_below": 3,
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,18 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train what is missing, print the table and write the report."""
     require(["rich", "sklearn", "matplotlib", "jinja2"], "recipes", "the demo")
-    from rich.console import Console
-
     from rankgrad.recipes.digits import digits_study
     from rankgrad.recipes.experiments import RunStore, progress_display, run_study
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120
-    changes = dict(_QUICK) if options.quick else {}
-    if options.epochs:
-        changes["epochs"] = options.epochs
-    study = digits_study(options.seeds or (2 if options.quick else 5), **changes)
+    console = make_console()
+    seeds, epochs = (2, 4) if options.quick else (5, 60)
+    study = digits_study(options.seeds or seeds, epochs=options.epochs or epochs)
     folder: Path = options.out or Path("runs", "demo-quick" if options.quick else "demo")
     store = RunStore(folder)
     with study_errors():
@@ -77,29 +62,14 @@ def _report(study: "Study", runs: "Sequence[StoredRun]", folder: Path, *, quick:
 
 
 def _print_results(console: "Console", study: "Study", runs: "Sequence[StoredRun]") -> None:
-    from rich import box
-    from rich.table import Table
-
     from rankgrad.recipes.digits_report import comparisons
     from rankgrad.recipes.regression.summary import COLUMNS, findings, summary_rows
 
     methods = [method.name for method in study.methods]
     n = len(study.seeds)
-    table = Table(
-        title=f"Test set, {'one seed' if n == 1 else f'{n} seeds: mean ± standard deviation'}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("method", no_wrap=True)
-    for _, heading, _, _ in COLUMNS:
-        # Narrow terminals break between the mean and its deviation, never within a number.
-        table.add_column(heading, justify="right")
-    for name, *cells in summary_rows(runs, methods):
-        texts = [cell.replace(" ± ", " ±") for cell in cells]
-        table.add_row(name, *texts)
+    title = f"Test set, {'one seed' if n == 1 else f'{n} seeds: mean ± standard deviation'}"
+    headings = ["method", *(heading for _, heading, _, _ in COLUMNS)]
     console.print()
-    console.print(table)
+    console.print(make_table(title, headings, summary_rows(runs, methods)))
     for sentence in findings(runs, methods, comparisons(runs)):
         console.print(sentence, markup=False)

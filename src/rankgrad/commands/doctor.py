@@ -11,6 +11,7 @@ _PACKAGES = (
     "numpy",
     "numba",
     "triton",
+    "safetensors",
     "torchvision",
     "torchmetrics",
     "lightning",
@@ -18,6 +19,7 @@ _PACKAGES = (
     "matplotlib",
     "jinja2",
     "rich",
+    "nibabel",
 )
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from rankgrad.commands.errors import CommandError
@@ -10,8 +12,11 @@ __all__ = [
     "add_device_options",
     "add_run_options",
     "add_study_options",
+    "command_line",
     "device_of",
     "names",
+    "natural",
+    "numbers",
     "positive",
 ]
 
@@ -24,9 +29,39 @@ def positive(text: str) -> int:
     return value
 
 
+def natural(text: str) -> int:
+    """Read a whole number from zero on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
+    return value
+
+
 def names(text: str) -> tuple[str, ...]:
     """Read words with commas between them."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers above zero with commas between them."""
+    return tuple(positive(part) for part in text.split(","))
+
+
+def command_line(*verbs: str) -> str:
+    """Return the command that makes the same results.
+
+    Without folders, which are nobody's business, and without what says whether to go on in them.
+
+    Args:
+        verbs: the command alone, for where it was not called from the command line.
+    """
+    words = sys.argv[1:] if tuple(sys.argv[1 : 1 + len(verbs)]) == verbs else list(verbs)
+    kept, skip = [], False
+    for word in words:
+        if not skip and word.split("=")[0] not in ("--out", "--name", "--resume", "--fresh"):
+            kept.append(word)
+        skip = not skip and word in ("--out", "--name")
+    return shlex.join(["rankgrad", *kept])
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:

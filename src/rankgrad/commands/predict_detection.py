@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("images", type=Path, nargs="+", help="image files, or folders of them")
     add(
         "--threshold",
-        type=float,
+        type=_score,
         default=0.3,
         metavar="X",
         help="draw and write detections that score above this (default: %(default)s)",
     )
     add("--out", type=Path, default=Path("detections"), metavar="DIR", help="(default: detections)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+
+
+def _score(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"takes a score from 0 to 1, got {text!r}")
+    return value
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     data = _images(options.images, categories)
     model.to(device_of(options.device))
-    found = predict(model, BoxDataset(data, settings.size))
+    try:
+        found = predict(model, BoxDataset(data, settings.size))
+    except OSError as error:
+        raise CommandError(str(error)) from None
     found = [{k: v[one["scores"] > options.threshold] for k, v in one.items()} for one in found]
     try:
         options.out.mkdir(parents=True, exist_ok=True)

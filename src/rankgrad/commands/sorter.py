@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankgrad.commands._terminal import make_console, make_table
 from rankgrad.commands.errors import CommandError, require
-from rankgrad.commands.options import names
+from rankgrad.commands.options import names, numbers, positive
 
 if TYPE_CHECKING:
     from rankgrad.recipes.sorters.evaluation import Measured
@@ -23,13 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure = verbs.add_parser("eval", help="measure its error and its speed", description=_EVAL)
     measure.add_argument("file", metavar="FILE", help=_FILE)
     measure.add_argument(
-        "--length", type=_numbers, metavar="N[,N...]", help="(default: what it was trained for)"
+        "--length", type=numbers, metavar="N[,N...]", help="(default: what it was trained for)"
     )
     measure.add_argument("--dist", type=names, metavar="NAME[,...]", help="(default: all ten)")
     measure.add_argument(
         "--rankers", type=names, metavar="NAME[,...]", help="what it is compared with"
     )
-    measure.add_argument("--rows", type=int, metavar="N", help="sequences of each distribution")
+    measure.add_argument(
+        "--rows", type=positive, metavar="N", help="sequences of each distribution"
+    )
     measure.add_argument("--picture", type=Path, metavar="FILE", help="draw the paper's picture")
 
 
@@ -39,10 +42,6 @@ _EVAL = (
     "Measure the mean absolute error of the ranks over n on sequences of each distribution, "
     "beside the programmed sorter and other rankers."
 )
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,8 +89,6 @@ def _flat(info: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def _eval(options: argparse.Namespace) -> None:
     require(["rich", "matplotlib"], "recipes", "measuring a sorter")
-    from rich.console import Console
-
     from rankgrad.data.sequences import PUBLISHED, distribution
     from rankgrad.recipes.sorters.evaluation import RANKERS, evaluate, ranker_functions
 
@@ -108,9 +105,7 @@ def _eval(options: argparse.Namespace) -> None:
             raise CommandError(f"--length must be at least 2, got {length}", 2)
         sorter.check_length(length)
     others = ranker_functions(options.rankers or RANKERS)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 140
+    console = make_console(140)
     for length in lengths:
         with console.status(f"measuring at length {length}"):
             rows = [evaluate(found.architecture, sorter, length, dists, rows=options.rows)]
@@ -125,25 +120,16 @@ def _eval(options: argparse.Namespace) -> None:
 
 
 def _table(rows: "Sequence[Measured]") -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=f"Length {rows[0].length}: mean absolute error of ranks over n",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("distribution", no_wrap=True)
-    for row in rows:
-        table.add_column(row.name, justify="right")
-    for dist in rows[0].errors:
-        table.add_row(dist, *(f"{row.errors[dist]:.5f}" for row in rows))
-    table.add_section()
-    table.add_row("mean", *(f"{row.error:.5f}" for row in rows))
-    table.add_row("Spearman with the true ranks", *(f"{row.correlation:.5f}" for row in rows))
-    table.add_row("ms forward and backward", *(f"{row.milliseconds:.2f}" for row in rows))
-    for fact in rows[0].gradient:
-        table.add_row(f"gradient: {fact}", *(f"{row.gradient[fact]:.2f}" for row in rows))
-    return table
+    facts = [
+        *([dist, *(f"{row.errors[dist]:.5f}" for row in rows)] for dist in rows[0].errors),
+        [],
+        ["mean", *(f"{row.error:.5f}" for row in rows)],
+        ["Spearman with the true ranks", *(f"{row.correlation:.5f}" for row in rows)],
+        ["ms forward and backward", *(f"{row.milliseconds:.2f}" for row in rows)],
+        *(
+            [f"gradient: {fact}", *(f"{row.gradient[fact]:.2f}" for row in rows)]
+            for fact in rows[0].gradient
+        ),
+    ]
+    title = f"Length {rows[0].length}: mean absolute error of ranks over n"
+    return make_table(title, ["distribution", *(row.name for row in rows)], facts)

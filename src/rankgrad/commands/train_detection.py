@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a ranking loss, focal loss with GIoU, or what the model comes with "
         "(default: rank-sort)",
     )
+    add("--anchors", type=int, choices=(1, 3, 9, 18), help="anchors a cell (default: 3)")
     add("--lr", type=float, metavar="X", help="learning rate of AdamW (default: 0.001)")
     add("--seed", type=int, metavar="N", help="of weights, order and mirroring (default: 0)")
     add_device_options(parser)
@@ -59,7 +60,6 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     add("--size", type=positive, metavar="N", help="shorter side of an image (default: 320)")
     add("--weight-decay", type=float, metavar="X", help="(default: 0.0001)")
     add("--warmup", type=int, metavar="N", help="steps to the full learning rate (default: 100)")
-    add("--anchors", type=int, choices=(1, 3, 9, 18), help="anchors a cell (default: 3)")
     add(
         "--rank-over",
         choices=("batch", "image", "class"),
@@ -86,8 +86,11 @@ def settings_of(options: argparse.Namespace) -> "DetectionSettings":
         raise CommandError(str(error), 2) from None
 
 
-def open_data(options: argparse.Namespace, console: "Console") -> "Splits":
+def open_data(
+    options: argparse.Namespace, settings: "DetectionSettings", console: "Console"
+) -> "Splits":
     """Open the data, and say what is there and what is wrong with it."""
+    from rankgrad.recipes.detection.masks import mask_notes
     from rankgrad.recipes.detection.splits import DataError, open_splits
 
     try:
@@ -103,9 +106,13 @@ def open_data(options: argparse.Namespace, console: "Console") -> "Splits":
         console.print(f"  {problem}", markup=False, soft_wrap=True, style="dim")
     if len(splits.problems) > 10:
         console.print(f"  and {len(splits.problems) - 10} more", style="dim")
-    for note in splits.notes:
+    try:
+        notes = (*splits.notes, *mask_notes(splits, settings))
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    for note in notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
-    return splits
+    return replace(splits, notes=notes)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -131,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
         markup=False,
         soft_wrap=True,
     )
-    splits = open_data(options, console)
+    splits = open_data(options, settings, console)
     data = options.data.name if options.data else "digit scenes"
 
     def describe(p: Progress) -> str:
@@ -189,17 +196,12 @@ def _print_table(
     from rich import box
     from rich.table import Table
 
-    from rankgrad.recipes.detection.page import COLUMNS, text
+    from rankgrad.recipes.detection.page import COLUMNS, coco_rows
 
     table = Table(title="Test set, percent", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("category")
     for column in COLUMNS:
         table.add_column(column, justify="right")
-    table.add_row("all", *(text(metrics[c]) for c in COLUMNS))
-    for name in categories if len(categories) <= 20 else ():
-        cells = {"AP": metrics[f"AP {name}"], "oLRP": metrics[f"oLRP {name}"]}
-        table.add_row(name, *(text(cells[c]) if c in cells else "" for c in COLUMNS))
+    for row in coco_rows(metrics, categories if len(categories) <= 20 else ()):
+        table.add_row(*row)
     console.print(table)
-    if "mask AP" in metrics:
-        masks = ", ".join(f"{k} {text(v)}" for k, v in metrics.items() if k.startswith("mask"))
-        console.print(masks)

@@ -12,15 +12,16 @@ from rankgrad.commands._regression import (
     preset_values,
     settings_from,
 )
+from rankgrad.commands._terminal import make_console, make_table
 from rankgrad.commands.errors import CommandError, require, training_errors
-from rankgrad.commands.options import add_device_options, add_run_options, positive
+from rankgrad.commands.options import add_device_options, add_run_options, natural, positive
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rankgrad.recipes.regression.fitting import FitResult
     from rankgrad.recipes.regression.methods import RegressionMethod
-    from rankgrad.recipes.regression.training import RegressionSettings
+    from rankgrad.recipes.regression.settings import RegressionSettings
 
 __all__ = ["add_arguments", "run"]
 
@@ -51,7 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="32-true",
         help="(default: 32-true)",
     )
-    add("--loaders", type=int, default=0, metavar="N", help="processes that load data (default: 0)")
+    add(
+        "--loaders",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="processes that load data (default: 0)",
+    )
     add_run_options(parser, "runs/regression", "the data's")
     add_data_options(parser)
     add_training_options(parser)
@@ -61,13 +68,10 @@ def run(options: argparse.Namespace) -> int:
     """Train, or go on training, and print the test metrics."""
     require(["rich", "lightning", "sklearn"], "recipes", "training a regression model")
     import torch
-    from rich.console import Console
 
     method = _method(options)
     settings = settings_from(options)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120
+    console = make_console()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     name = options.name or Path(settings.data.source).stem
@@ -132,7 +136,7 @@ def _fit(
     from rankgrad.recipes.regression.fitting import FitOptions, fit
     from rankgrad.recipes.regression.lines import EpochLines
     from rankgrad.recipes.regression.methods import MethodError
-    from rankgrad.recipes.regression.models import ModelError
+    from rankgrad.recipes.regression.regressor import ModelError
 
     how = FitOptions(
         options.seed, options.device, options.devices, options.precision, options.loaders
@@ -145,19 +149,17 @@ def _fit(
 
 
 def _print(console: "Console", result: "FitResult") -> None:
-    from rich import box
-    from rich.table import Table
-
     from rankgrad.recipes.regression.metrics import METRICS, REGIONS
 
-    table = Table(title="Test set", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for heading in ("", *REGIONS):
-        table.add_column(heading, justify="right" if heading else "left")
-    names = {"mae": "MAE", "mse": "MSE", "gm": "GM error", "pearson": "Pearson"}
-    for metric in METRICS:
-        cells = [f"{result.metrics[f'{metric}_{region}']:.4g}" for region in REGIONS]
-        table.add_row(names.get(metric, metric.capitalize()), *cells)
-    console.print(table)
+    names = {"mae": "MAE", "mse": "MSE", "gm": "GM error"}
+    rows = [
+        [
+            names.get(metric, metric.capitalize()),
+            *(f"{result.metrics[f'{metric}_{region}']:.4g}" for region in REGIONS),
+        ]
+        for metric in METRICS
+    ]
+    console.print(make_table("Test set", ["", *REGIONS], rows))
     console.print(f"Balanced MAE: {result.metrics['mae_balanced']:.4g}")
     for note in result.notes:
         console.print(f"note: {note}", markup=False)

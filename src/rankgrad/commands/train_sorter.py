@@ -1,18 +1,19 @@
 """``rankgrad train sorter``: a network that ranks, trained on synthetic sequences."""
 
 import argparse
-import shlex
-import sys
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankgrad.commands._terminal import make_console
 from rankgrad.commands.errors import CommandError, require, training_errors
 from rankgrad.commands.options import (
     add_device_options,
     add_run_options,
+    command_line,
     device_of,
     names,
+    numbers,
     positive,
 )
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default="set", help="architecture: set, lstm, lstmla, ... (default: set)")
     add(
         "--length",
-        type=_numbers,
+        type=numbers,
         metavar="N[,N...]",
         help="scores a sequence (default: 100; for set many lengths from 5 to 1000)",
     )
@@ -54,25 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(positive(part) for part in text.split(","))
-
-
 def run(options: argparse.Namespace) -> int:
     """Train, or go on training, and say where the sorter is."""
     require(["rich"], "recipes", "training a sorter")
     import torch
-    from rich.console import Console
 
     from rankgrad.recipes.display import epoch_display
-    from rankgrad.recipes.sorters.training import Progress, train_sorter
+    from rankgrad.recipes.sorters.running import Progress
+    from rankgrad.recipes.sorters.training import train_sorter
 
     settings = _settings(options)
     device = device_of(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     folder: Path = options.out or Path("runs", "sorter", options.name or settings.name)
-    console = Console(highlight=False)
+    console = make_console()
     console.print(
         f"sorter {settings.model}, lengths {', '.join(map(str, settings.lengths))}, "
         f"{settings.epochs} epochs of {settings.steps} steps on {device}; results in {folder}",
@@ -91,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
             device=device,
             fresh=options.fresh,
             on_progress=show,
-            command=_command(),
+            command=command_line("train", "sorter"),
         )
     if result.resumed_at:
         console.print(f"Went on after epoch {result.resumed_at}.")
@@ -126,16 +123,3 @@ def _settings(options: argparse.Namespace) -> "SorterSettings":
         return SorterSettings(model=options.model, lengths=lengths, **values)
     except ValueError as error:
         raise CommandError(str(error), 2) from None
-
-
-def _command() -> str:
-    """The command that makes the same sorter: without folders, which are nobody's business."""
-    words = sys.argv[1:] if sys.argv[1:2] == ["train"] else ["train", "sorter"]
-    left_out = {"--out", "--name", "--resume", "--fresh"}
-    kept, skip = [], False
-    for word in words:
-        if skip or word.split("=")[0] in left_out:
-            skip = word in ("--out", "--name")
-            continue
-        kept.append(word)
-    return shlex.join(["rankgrad", *kept])

@@ -86,7 +86,7 @@ def batchwise_ranking_regularizer(
     Args:
         features: ``[n, *d]``, flattened per sample.
         targets: ``[n, 1]`` as the original wants them, or ``[n]``.
-        lambda_val: the interpolation strength, above zero.
+        lambda_val: the interpolation strength, at least 0.
 
     >>> targets = torch.tensor([[1.0], [2.0], [4.0]])
     >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 2.0]])

@@ -1,8 +1,8 @@
-"""Images with boxes: what every annotation format is read into, and what is wrong with a file."""
+"""Images with boxes: what every annotation format is read into."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["BoxData", "BoxDataset", "BoxRecord", "Problem", "ellipses", "pixels", "sound_box"]
+from rankgrad.data.annotations import Problem
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong in an annotation file."""
-
-    file: str
-    id: str
-    """Of the image or annotation, as the file names it."""
-    kind: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.id}: {self.text}"
+__all__ = ["BoxData", "BoxDataset", "BoxRecord", "Problem", "ellipses", "pixels"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,12 @@ class BoxData:
     @property
     def usable(self) -> bool:
         """Whether there is at least one object to learn from."""
-        return any((~record.crowd).any() for record in self.records)
+        return self.objects > 0
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are, crowd regions apart."""
+        return sum(int((~record.crowd).sum()) for record in self.records)
 
     def select(self, indices: Iterable[int]) -> "BoxData":
         """Return some of the records."""
@@ -71,51 +64,11 @@ class BoxData:
 
     def summary(self) -> str:
         """Say how much there is, and how much is wrong, in one line."""
-        n = sum(int((~r.crowd).sum()) for r in self.records)
-        text = f"{len(self)} images, {n} objects, {len(self.categories)} categories"
+        text = f"{len(self)} images, {self.objects} objects, {len(self.categories)} categories"
         if self.problems:
             kinds = Counter(problem.kind for problem in self.problems)
             text += "; left out or mended: " + ", ".join(f"{k} {v}" for k, v in kinds.items())
         return text
-
-
-@dataclass
-class Collector:
-    """Gathers problems while a file is read."""
-
-    file: str
-    found: list[Problem] = field(default_factory=list)
-
-    def note(self, kind: str, what: object, text: str) -> None:
-        """Add one."""
-        self.found.append(Problem(self.file, str(what), kind, text))
-
-
-def sound_box(
-    box: Sequence[Any], width: int, height: int, what: str, notes: Collector
-) -> list[float] | None:
-    """Return the part of the box inside the image, or None and a note why there is none."""
-    try:
-        x1, y1, x2, y2 = (float(v) for v in box)
-    except (TypeError, ValueError):
-        notes.note("not a number", what, f"box {box!r} is not four numbers; left out")
-        return None
-    if not np.isfinite([x1, y1, x2, y2]).all():
-        notes.note("not a number", what, f"box {box!r} is not finite; left out")
-        return None
-    if x2 <= x1 or y2 <= y1:
-        notes.note("no area", what, f"box {x1:g}, {y1:g}, {x2:g}, {y2:g} has no area; left out")
-        return None
-    inside = [max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))]
-    if inside == [x1, y1, x2, y2]:
-        return inside
-    where = f"box {x1:g}, {y1:g}, {x2:g}, {y2:g} in an image of {width} x {height}"
-    if inside[2] <= inside[0] or inside[3] <= inside[1]:
-        notes.note("outside the image", what, f"{where} lies outside; left out")
-        return None
-    if max(abs(a - b) for a, b in zip(inside, (x1, y1, x2, y2), strict=True)) > 1:
-        notes.note("outside the image", what, f"{where} reaches outside; cut off")
-    return inside
 
 
 def ellipses(data: BoxData) -> BoxData:
@@ -201,9 +154,12 @@ def pixels(record: BoxRecord, width: int, height: int) -> np.ndarray:
     if isinstance(record.image, np.ndarray):
         picture = Image.fromarray(record.image)
     else:
-        with Image.open(record.image) as opened:
-            opened.draft("RGB", (width, height))
-            picture = opened.convert("RGB")
+        try:
+            with Image.open(record.image) as opened:
+                opened.draft("RGB", (width, height))
+                picture = opened.convert("RGB")
+        except OSError as error:
+            raise OSError(f"{record.image} cannot be read ({error})") from None
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     return np.array(picture.convert("RGB"))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rankgrad.data.boxes import BoxData, BoxRecord, Collector, sound_box
+from rankgrad.data.annotations import Collector, sound_box, sound_picture, sound_shape
+from rankgrad.data.boxes import BoxData, BoxRecord
 
 __all__ = ["coco_splits", "read_coco"]
 
@@ -39,7 +40,8 @@ def read_coco(annotations: str | Path, images: str | Path) -> BoxData:
     """Read one annotation file.
 
     What is broken is left out or mended, and listed by file and id in ``problems``: a missing
-    image, a box without area or outside its image, an unknown category or image, an id used twice.
+    image or one of another shape than listed, a box without area or outside its image, a mask that
+    cannot be read, an unknown category or image, an id used twice.
 
     Args:
         annotations: the JSON file.
@@ -54,8 +56,11 @@ def read_coco(annotations: str | Path, images: str | Path) -> BoxData:
         content = json.loads(path.read_text(encoding="utf-8"))
         listed, boxes, kinds = (content[k] for k in ("images", "annotations", "categories"))
         names = {int(kind["id"]): str(kind["name"]) for kind in kinds}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a COCO annotation file: {error!r}") from None
+        listed, boxes = list(listed), list(boxes)
+    except KeyError as error:
+        raise ValueError(f"{path} is not a COCO annotation file: it has no {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a COCO annotation file: {error}") from None
     notes = Collector(path.name)
     if len(names) < len(kinds):
         notes.note("duplicate id", "categories", "two categories share an id; the last one counts")
@@ -84,8 +89,10 @@ def _images(listed: Any, folder: Path, notes: Collector) -> _Known:
     known: _Known = {}
     for entry in listed:
         try:
-            key, name = entry["id"], entry["file_name"]
+            key, name = _id(entry["id"]), str(entry["file_name"])
             width, height = int(entry["width"]), int(entry["height"])
+            if min(width, height) < 1:
+                raise ValueError
         except (KeyError, TypeError, ValueError):
             notes.note("incomplete", f"image {entry!r:.60}", "lacks id, file_name, width or height")
             continue
@@ -99,8 +106,15 @@ def _images(listed: Any, folder: Path, notes: Collector) -> _Known:
             )
             known[key] = (None, width, height)
             continue
-        known[key] = (path, width, height)
+        sound = sound_picture(path, width, height, f"image {key}", notes)
+        known[key] = (path if sound else None, width, height)
     return known
+
+
+def _id(value: Any) -> int | str:
+    if not isinstance(value, int | str):
+        raise TypeError
+    return value
 
 
 def _annotation(
@@ -108,8 +122,9 @@ def _annotation(
 ) -> tuple[list[float], int, bool, Any] | None:
     """Return box, label, crowd and shape of one annotation, or None and a note."""
     try:
-        key, image, category = entry.get("id"), entry["image_id"], entry["category_id"]
-        x, y, w, h = entry["bbox"]
+        key = None if entry.get("id") is None else _id(entry["id"])
+        image, category = _id(entry["image_id"]), _id(entry["category_id"])
+        x, y, w, h = (float(v) for v in entry["bbox"])
         box = [x, y, x + w, y + h]
     except (AttributeError, KeyError, TypeError, ValueError):
         notes.note("incomplete", f"annotation {entry!r:.60}", "lacks image, category or box")
@@ -131,7 +146,8 @@ def _annotation(
     sound = sound_box(box, width, height, what, notes)
     if sound is None:
         return None
-    return sound, labels[category], bool(entry.get("iscrowd")), entry.get("segmentation")
+    shape = sound_shape(entry.get("segmentation"), what, notes)
+    return sound, labels[category], bool(entry.get("iscrowd")), shape
 
 
 def _record(

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-__all__ = ["DigitNumbers", "DigitPairs", "Split", "digit_numbers", "digit_pairs", "skewed_bell"]
+__all__ = ["DigitNumbers", "Split", "digit_images", "digit_numbers", "skewed_bell"]
 
 LABELS = 100
 
@@ -34,9 +34,6 @@ class DigitNumbers:
     val: Split
     test: Split
     train_counts: Int64[Tensor, " labels"]
-
-
-DigitPairs = DigitNumbers
 
 
 def skewed_bell(
@@ -76,25 +73,6 @@ def digit_images() -> tuple[np.ndarray, np.ndarray]:
 
         images, digits = load_digits(return_X_y=True)
     return (images.reshape(-1, 8, 8) / 16).astype(np.float32), digits
-
-
-def digit_pairs(
-    seed: int = 0,
-    *,
-    train_counts: Int64[Tensor, " labels"] | None = None,
-    val_per_label: int = 4,
-    test_per_label: int = 10,
-    fractions: tuple[float, float] = (0.6, 0.15),
-) -> DigitNumbers:
-    """Return numbers of two digits; see :func:`digit_numbers`."""
-    counts = skewed_bell() if train_counts is None else train_counts
-    return digit_numbers(
-        counts,
-        seed,
-        val_per_label=val_per_label,
-        test_per_label=test_per_label,
-        fractions=fractions,
-    )
 
 
 def digit_numbers(

@@ -1,12 +1,14 @@
 """Pascal VOC's object annotations: one XML file an image."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
-from rankgrad.data.boxes import BoxData, BoxRecord, Collector, Problem, sound_box
+from rankgrad.data.annotations import Collector, Problem, sound_box, sound_picture
+from rankgrad.data.boxes import BoxData, BoxRecord
 
 __all__ = ["read_voc", "voc_categories", "voc_splits"]
 
@@ -49,12 +51,12 @@ def read_voc(folder: str | Path, split: str, categories: Sequence[str] | None = 
     """
     folder = Path(folder)
     names = tuple(categories) if categories is not None else voc_categories(folder)
-    listed = (folder / "ImageSets" / "Main" / f"{split}.txt").read_text(encoding="utf-8").split()
-    listed = [name for name in listed if name not in ("-1", "0", "1")]
+    listed = (folder / "ImageSets" / "Main" / f"{split}.txt").read_text(encoding="utf-8")
     problems: list[Problem] = []
     records: list[BoxRecord] = []
     seen: set[str] = set()
-    for name in listed:
+    for line in filter(None, map(str.strip, listed.splitlines())):
+        name = _name(folder, line)
         notes = Collector(f"{name}.xml")
         if name in seen:
             notes.note("duplicate id", name, f"is listed twice in {split}.txt; left out once")
@@ -65,6 +67,13 @@ def read_voc(folder: str | Path, split: str, categories: Sequence[str] | None = 
                 records.append(record)
         problems += notes.found
     return BoxData(tuple(records), names, tuple(range(1, len(names) + 1)), tuple(problems))
+
+
+def _name(folder: Path, line: str) -> str:
+    """The image of a line, which in VOC's lists by class goes on with a -1, 0 or 1."""
+    if (folder / "Annotations" / f"{line}.xml").is_file():
+        return line
+    return re.sub(r"\s+(-1|0|1)$", "", line)
 
 
 def _read(
@@ -82,6 +91,8 @@ def _read(
     image = _image(folder, name, root)
     if image is None:
         notes.note("missing image", name, "has no image in JPEGImages; left out")
+        return None
+    if not sound_picture(image, width, height, name, notes):
         return None
     boxes, labels, crowd = [], [], []
     for number, thing in enumerate(root.iter("object"), start=1):

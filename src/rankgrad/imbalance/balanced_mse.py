@@ -6,25 +6,28 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from rankgrad.checks import (
-    check_choice,
     check_floating,
     check_positive,
+    check_reduction,
     check_same_device,
     check_same_shape,
     compute_dtype,
+    result_dtype,
 )
+from rankgrad.distributed import Group, all_gather, first_of, members
+from rankgrad.losses._module import settings
+from rankgrad.losses._reduce import reduce
 
-__all__ = ["BalancedMSELoss", "balanced_mse"]
-
-_REDUCTIONS = ("mean", "sum", "none")
+__all__ = ["BalancedMSELoss", "balanced_mse_loss"]
 
 
-def balanced_mse(
+def balanced_mse_loss(
     predictions: Float[Tensor, "*n"],
     targets: Shaped[Tensor, "*n"],
     noise: float | Float[Tensor, ""] = 1.0,
     *,
     reduction: str = "mean",
+    group: Group = None,
 ) -> Float[Tensor, "..."]:
     r"""Return how badly a prediction tells its own target from the others of the batch.
 
@@ -42,6 +45,8 @@ def balanced_mse(
         targets: ``[n]``, floating or integer.
         noise: the deviation ``sigma`` of the error, above zero; a tensor may be learned.
         reduction: "mean", "sum" or "none".
+        group: the workers whose targets are in the denominator, see :mod:`rankgrad.distributed`;
+            "none" gives the losses of this worker's samples, the others those of all.
 
     Returns:
         The loss in the dtype of ``predictions``; zero, with a gradient, for no sample and for one.
@@ -50,15 +55,15 @@ def balanced_mse(
         TypeError: ``predictions`` is not floating point.
         ValueError: the shapes differ, or a setting does not fit.
 
-    Cost: ``O(n^2)`` time and memory.
+    Cost: ``O(n^2)`` time and memory; of ``n`` own samples and ``m`` in the group, ``O(n m)``.
 
     Source: Ren, Zhang, Yu, Liu: Balanced MSE for Imbalanced Visual Regression. CVPR 2022.
 
-    >>> balanced_mse(torch.tensor([0.0, 3.0]), torch.tensor([0.0, 3.0]))
+    >>> balanced_mse_loss(torch.tensor([0.0, 3.0]), torch.tensor([0.0, 3.0]))
     tensor(0.0221)
     """
     check_floating("predictions", predictions)
-    check_choice("reduction", reduction, _REDUCTIONS)
+    check_reduction(reduction)
     if predictions.dim() != 1:  # a column would be compared with every target of every row
         raise ValueError(f"predictions must have the shape [n], got {tuple(predictions.shape)}")
     check_same_shape("targets", targets, "predictions", predictions)
@@ -68,44 +73,50 @@ def balanced_mse(
     p = predictions.to(compute_dtype(predictions))
     variance = noise**2
     # Row i, column j: how likely target j is for prediction i.
-    logits = -((p[:, None] - targets.to(p.dtype)) ** 2) / (2 * variance)
-    own = torch.arange(p.shape[0], device=p.device)
-    loss = F.cross_entropy(logits, own, reduction="none") if p.numel() else p
+    logits = -((p[:, None] - all_gather(targets, group).to(p.dtype)) ** 2) / (2 * variance)
+    others = members(group)
+    first = 0 if others is None else first_of(targets, others)
+    own = torch.arange(first, first + p.shape[0], device=p.device)
+    loss = F.cross_entropy(logits, own, reduction="none")
     loss = loss * (2 * variance.detach() if isinstance(variance, Tensor) else 2 * variance)
-    if reduction == "mean":
-        loss = loss.sum() / max(loss.numel(), 1)
-    elif reduction == "sum":
-        loss = loss.sum()
-    return loss.to(predictions.dtype)
+    return reduce(loss, reduction, group=group).to(result_dtype(predictions))
 
 
 class BalancedMSELoss(nn.Module):
-    """Balanced MSE as a module; see :func:`balanced_mse`.
+    """Balanced MSE as a module; see :func:`balanced_mse_loss`.
 
     Args:
         noise: the deviation of the error at the start, above zero.
         learn_noise: whether it is learned with the model; give its parameter to the optimiser.
         reduction: "mean", "sum" or "none".
+        group: the workers whose targets are in the denominator, see :mod:`rankgrad.distributed`.
 
     >>> BalancedMSELoss(noise=2.0)(torch.tensor([0.0, 3.0]), torch.tensor([0, 3])).detach()
     tensor(2.2492)
     """
 
     def __init__(
-        self, noise: float = 1.0, learn_noise: bool = True, reduction: str = "mean"
+        self,
+        noise: float = 1.0,
+        learn_noise: bool = True,
+        reduction: str = "mean",
+        group: Group = None,
     ) -> None:
         super().__init__()
-        check_choice("reduction", reduction, _REDUCTIONS)
+        check_reduction(reduction)
         noise = check_positive("noise", noise)
         self.noise = nn.Parameter(torch.tensor(noise), requires_grad=learn_noise)
         self.reduction = reduction
+        self.group = group
 
     def forward(
         self, predictions: Float[Tensor, " n"], targets: Shaped[Tensor, " n"]
     ) -> Float[Tensor, "..."]:
         """Return the loss of these predictions."""
-        return balanced_mse(predictions, targets, self.noise, reduction=self.reduction)
+        return balanced_mse_loss(
+            predictions, targets, self.noise, reduction=self.reduction, group=self.group
+        )
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""
-        return f"learn_noise={self.noise.requires_grad}, reduction={self.reduction!r}"
+        return f"learn_noise={self.noise.requires_grad}, {settings(self, 'reduction')}"

@@ -6,50 +6,12 @@ from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor, nn
 
 from rankgrad.checks import check_floating, check_positive, check_same_device, compute_dtype
+from rankgrad.imbalance.calibration import calibrate, check_clip
 from rankgrad.imbalance.lds import label_bins
+from rankgrad.imbalance.statistics import BinStatistics
 from rankgrad.imbalance.windows import smoothing_window
 
-__all__ = ["FDS", "calibrate"]
-
-
-def calibrate(
-    features: Float[Tensor, "*n d"],
-    mean: Float[Tensor, "*#n d"],
-    var: Float[Tensor, "*#n d"],
-    new_mean: Float[Tensor, "*#n d"],
-    new_var: Float[Tensor, "*#n d"],
-    clip: tuple[float, float] = (0.1, 10.0),
-) -> Float[Tensor, "*n d"]:
-    r"""Move features from one mean and variance to another, dimension by dimension.
-
-    .. math:: (z - \mu) \sqrt{\operatorname{clip}(v' / v)} + \mu'
-
-    A dimension without variance stays as it is, and so does a sample whose variances ``var`` sum
-    to less than 1e-10: nothing is known about its label yet. The input is not changed.
-
-    Args:
-        features: ``[*n, d]``.
-        mean: what the features have now; broadcasts to ``features``, like the next three.
-        var: likewise.
-        new_mean: what they get.
-        new_var: likewise.
-        clip: the lowest and the highest ratio of variances that is believed.
-
-    Source: Yang, Zha, Chen, Wang, Katabi: Delving into Deep Imbalanced Regression. ICML 2021. The
-    idea of whitening and re-colouring is from Sun, Feng, Saenko: Return of frustratingly easy
-    domain adaptation. AAAI 2016.
-
-    >>> calibrate(torch.tensor([[3.0]]), *map(torch.tensor, ([2.0], [1.0], [5.0], [4.0])))
-    tensor([[7.]])
-    """
-    low, high = clip
-    if not 0 < low <= high:
-        raise ValueError(f"clip must be (low, high) with 0 < low <= high, got {clip}")
-    known = var > 0
-    ratio = (new_var / torch.where(known, var, 1.0)).clamp(low, high)
-    moved = (features - mean) * ratio.sqrt() + new_mean
-    known = known & (var.sum(-1, keepdim=True) >= 1e-10)
-    return torch.where(known, moved, features)
+__all__ = ["FDS"]
 
 
 class FDS(nn.Module):
@@ -112,9 +74,6 @@ class FDS(nn.Module):
     var: Tensor
     smoothed_mean: Tensor
     smoothed_var: Tensor
-    seen: Tensor  # the epoch under way: number, mean and sum of squared deviations of each bin
-    seen_mean: Tensor
-    seen_squares: Tensor
     window: Tensor
 
     def __init__(
@@ -151,17 +110,15 @@ class FDS(nn.Module):
         self.momentum = momentum
         self.start_update = start_update
         self.start_smooth = start_smooth
-        self.clip = clip
+        self.clip = check_clip(clip)
         self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
         self.register_buffer("samples", torch.zeros(num_bins))
-        self.register_buffer("seen", torch.zeros(num_bins))
         for name in ("mean", "var"):
             start = torch.zeros if name == "mean" else torch.ones
             for kind in ("running_", "", "smoothed_"):
                 self.register_buffer(kind + name, start(num_bins, feature_dims))
-        self.register_buffer("seen_mean", torch.zeros(num_bins, feature_dims))
-        self.register_buffer("seen_squares", torch.zeros(num_bins, feature_dims))
+        self.seen = BinStatistics(num_bins, feature_dims)  # of the epoch under way
 
     def forward(
         self, features: Float[Tensor, "n d"], labels: Shaped[Tensor, " n"] | None = None
@@ -192,22 +149,7 @@ class FDS(nn.Module):
         """Count features, as they come from the network, into the statistics of this epoch."""
         if int(self.epoch) < self.start_update or features.shape[0] == 0:
             return
-        bins = self._bins(features, labels)
-        x = features.detach().to(self.seen_mean.dtype)
-        count = torch.zeros_like(self.seen).index_add(0, bins, torch.ones_like(x[:, 0]))
-        mean = torch.zeros_like(self.seen_mean).index_add(0, bins, x)
-        mean = mean / count.clamp(min=1)[:, None]
-        squares = torch.zeros_like(mean).index_add(0, bins, (x - mean[bins]).square())
-        self._merge(count, mean, squares)
-
-    def _merge(self, count: Tensor, mean: Tensor, squares: Tensor) -> None:
-        """Add the statistics of further samples, by the deviations of their mean from ours."""
-        total = self.seen + count
-        share = (count / total.clamp(min=1))[:, None]
-        gap = mean - self.seen_mean
-        self.seen_squares += squares + gap.square() * share * self.seen[:, None]
-        self.seen_mean += gap * share
-        self.seen.copy_(total)
+        self.seen.add(features, self._bins(features, labels))
 
     @torch.no_grad()
     def step(self) -> None:
@@ -215,8 +157,7 @@ class FDS(nn.Module):
 
         With ``torch.distributed`` running, the statistics of all processes count.
         """
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            self._gather()
+        self.seen.gather()
         if int(self.epoch) > self.start_update:
             self.mean.copy_(self.running_mean)
             self.var.copy_(self.running_var)
@@ -227,21 +168,20 @@ class FDS(nn.Module):
         self.epoch += 1
 
     def _update(self) -> None:
-        self.samples += self.seen
-        there = (self.seen > 0)[:, None]
-        # Unbiased, but the variance of a single sample is zero and not unknown.
-        var = self.seen_squares / (self.seen - 1).clamp(min=1)[:, None]
+        count = self.seen.count
+        self.samples += count
+        there = (count > 0)[:, None]
         if int(self.epoch) == self.start_update:
             keep = torch.zeros_like(self.samples)
         elif self.momentum is None:
-            keep = 1 - self.seen / self.samples.clamp(min=1)
+            keep = 1 - count / self.samples.clamp(min=1)
         else:
             keep = torch.full_like(self.samples, self.momentum)
-        for running, now in ((self.running_mean, self.seen_mean), (self.running_var, var)):
+        latest = (self.running_mean, self.seen.mean), (self.running_var, self.seen.variance())
+        for running, now in latest:
             mixed = keep[:, None] * running + (1 - keep[:, None]) * now
             running.copy_(torch.where(there, mixed, running))
-        for buffer in (self.seen, self.seen_mean, self.seen_squares):
-            buffer.zero_()
+        self.seen.clear()
 
     def _smooth(self, statistics: Tensor) -> Tensor:
         half = self.window.numel() // 2
@@ -249,18 +189,6 @@ class FDS(nn.Module):
         if half:
             padded = F.pad(padded, (half, half), mode="reflect")
         return F.conv1d(padded, self.window.to(padded.dtype).view(1, 1, -1))[:, 0].T
-
-    def _gather(self) -> None:
-        mine = torch.cat([self.seen[:, None], self.seen_mean, self.seen_squares], dim=1)
-        world = torch.distributed.get_world_size()
-        theirs = [torch.empty_like(mine) for _ in range(world)]
-        torch.distributed.all_gather(theirs, mine)
-        for buffer in (self.seen, self.seen_mean, self.seen_squares):
-            buffer.zero_()
-        dims = self.seen_mean.shape[1]
-        for statistics in theirs:
-            count, mean, squares = statistics.split([1, dims, dims], dim=1)
-            self._merge(count[:, 0], mean, squares)
 
     def _bins(self, features: Tensor, labels: Tensor) -> Int64[Tensor, " n"]:
         check_floating("features", features)

@@ -49,12 +49,18 @@ def smooth_counts(
 ) -> Float64[Tensor, " bins"]:
     """Return the label histogram convolved with a window; nothing lies beyond its ends.
 
+    Raises:
+        ValueError: the window has no centre: its size is even.
+
     >>> import torch
     >>> smooth_counts(torch.tensor([4, 0, 2]), torch.tensor([0.5, 1.0, 0.5]).double())
     tensor([4., 3., 2.], dtype=torch.float64)
     """
-    half = window.numel() // 2
-    return F.conv1d(counts.double()[None, None], window.flip(0)[None, None], padding=half)[0, 0]
+    if window.numel() % 2 == 0:
+        raise ValueError(f"window must have an odd size, got {window.numel()}")
+    x = counts.double()
+    kernel = window.flip(0).to(x)
+    return F.conv1d(x[None, None], kernel[None, None], padding=window.numel() // 2)[0, 0]
 
 
 def lds_bin_weights(
@@ -152,10 +158,10 @@ def lds_weights(
     dtype = torch.float64 if labels.dtype == torch.float64 else torch.float32
     if labels.numel() == 0:
         return labels.to(dtype)
+    enough = num_bins or max(int((labels.double().max() - low) / width), 0) + 2
+    bins = label_bins(labels, enough, low=low, width=width)
     if num_bins is None:
-        enough = max(int((labels.double().max() - low) / width), 0) + 2
-        num_bins = int(label_bins(labels, enough, low=low, width=width).max()) + 1
-    bins = label_bins(labels, num_bins, low=low, width=width)
+        num_bins = int(bins.max()) + 1
     weights = lds_bin_weights(
         torch.bincount(bins, minlength=num_bins), reweighting=reweighting, window=window, clip=clip
     )

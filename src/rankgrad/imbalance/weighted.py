@@ -12,7 +12,9 @@ from rankgrad.checks import (
     check_same_device,
     check_same_shape,
     compute_dtype,
+    result_dtype,
 )
+from rankgrad.losses._reduce import reduce
 
 __all__ = ["focal_l1", "focal_mse", "weighted_huber", "weighted_l1", "weighted_mse"]
 
@@ -160,13 +162,8 @@ def _focal_factor(error: Tensor, activation: str, beta: float, gamma: float) -> 
 
 
 def _reduce(loss: Tensor, weights: Tensor | None, reduction: str, like: Tensor) -> Tensor:
-    check_choice("reduction", reduction, ("mean", "sum", "none"))
     if weights is not None:
         check_same_shape("weights", weights, "predictions", like)
         check_same_device("weights", weights, "predictions", like)
         loss = loss * weights.to(loss.dtype)
-    if reduction == "mean":
-        loss = loss.sum() / max(loss.numel(), 1)
-    elif reduction == "sum":
-        loss = loss.sum()
-    return loss.to(like.dtype)
+    return reduce(loss, reduction).to(result_dtype(like))

@@ -1,34 +1,116 @@
 """From embeddings and labels to a score matrix that says which items are relevant."""
 
+from abc import abstractmethod
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
-from rankgrad.checks import check_floating, check_same_device, compute_dtype
+from rankgrad.checks import (
+    check_floating,
+    check_positive,
+    check_real,
+    check_reduction,
+    check_same_device,
+    compute_dtype,
+    result_dtype,
+)
 from rankgrad.distributed import Group, all_gather, first_of, members
+from rankgrad.losses._module import hold_ranker
 from rankgrad.losses._reduce import full_precision
-from rankgrad.losses._rows import check_real
-from rankgrad.losses._soft_retrieval import LEFT_OUT, NOT_RELEVANT, RELEVANT
+from rankgrad.losses._soft_retrieval import LEFT_OUT, NOT_RELEVANT, RELEVANT, coded
 from rankgrad.losses.memory import CrossBatchMemory
+from rankgrad.rankers import Ranker, RankerLike
 
-__all__ = ["check_memory", "is_score_matrix", "similarities"]
-
-
-def is_score_matrix(embeddings: Tensor, labels: Tensor) -> bool:
-    """Return whether the two are scores and relevance: tensors of one shape."""
-    check_floating("embeddings", embeddings)
-    check_real("labels", labels)
-    return labels.shape == embeddings.shape
+__all__ = ["RetrievalLoss"]
 
 
-def check_memory(memory: CrossBatchMemory | None) -> CrossBatchMemory | None:
-    """Return the memory; raise ``TypeError`` if it is something else."""
-    if memory is not None and not isinstance(memory, CrossBatchMemory):
-        raise TypeError(f"memory must be a CrossBatchMemory, got {type(memory).__name__}")
-    return memory
+class RetrievalLoss(nn.Module):
+    """A loss over the list of each query, from embeddings and labels or from scores.
+
+    A subclass says in ``_of_lists`` what the loss of the lists is, and in ``self_code`` what a
+    sample is in its own list.
+    """
+
+    ranker: Ranker | None
+
+    def __init__(
+        self,
+        temperature: float,
+        normalize: bool,
+        include_self: bool,
+        self_code: int,
+        ranker: RankerLike | None,
+        memory: CrossBatchMemory | None,
+        reduction: str,
+        group: Group,
+    ) -> None:
+        super().__init__()
+        check_reduction(reduction)
+        if memory is not None and not isinstance(memory, CrossBatchMemory):
+            raise TypeError(f"memory must be a CrossBatchMemory, got {type(memory).__name__}")
+        self.temperature = check_positive("temperature", temperature)
+        self.normalize = normalize
+        self.include_self = include_self
+        self._self_code = self_code if include_self else LEFT_OUT
+        self.ranker = None
+        if ranker is not None:
+            hold_ranker(self, ranker)
+        self.memory = memory
+        self.reduction = reduction
+        self.group = group
+
+    @abstractmethod
+    def _of_lists(self, scores: Tensor, codes: Tensor) -> Tensor:
+        """Return the loss of the rows of float32 or float64 scores, reduced."""
+
+    def forward(
+        self,
+        embeddings: Float[Tensor, "..."],
+        labels: Shaped[Tensor, "..."],
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Float[Tensor, "m d"] | None = None,
+        ref_labels: Shaped[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "*rows"]:
+        """Return the loss of a batch.
+
+        Args:
+            embeddings: ``[n, d]``; or scores, ``[*batch, items]``.
+            labels: ``[n]``; or the relevance, in the shape of the scores.
+            indices_tuple: mined triplets (anchor, positive, negative) or pairs (anchor, positive,
+                anchor, negative): only these take part.
+            ref_emb: ``[m, d]``, what to rank instead of the batch.
+            ref_labels: ``[m]``, the labels of ``ref_emb``.
+
+        Raises:
+            TypeError: a dtype that is not taken.
+            ValueError: shapes that do not fit.
+        """
+        check_floating("embeddings", embeddings)
+        check_real("labels", labels)
+        if labels.shape == embeddings.shape:  # scores and relevance
+            loss = self._of_lists(*coded(embeddings, labels, None))
+            return loss.to(result_dtype(embeddings))
+        memory = self.memory if self.training else None
+        scores, codes = _similarities(
+            embeddings,
+            labels,
+            indices_tuple,
+            ref_emb,
+            ref_labels,
+            memory,
+            normalize=self.normalize,
+            self_code=self._self_code,
+            group=self.group,
+        )
+        loss = self._of_lists(scores, codes)
+        if memory is not None:
+            memory.enqueue(embeddings, labels)
+        return loss.to(result_dtype(embeddings))
 
 
-def similarities(
+def _similarities(
     embeddings: Tensor,
     labels: Tensor,
     indices_tuple: tuple[Tensor, ...] | None,
@@ -76,10 +158,9 @@ def similarities(
         raise ValueError(
             f"the gallery must have the {x.shape[1]} features of embeddings, got {gallery.shape[1]}"
         )
-    same = None if gallery is not x else x
     if normalize:
-        x = F.normalize(x, dim=-1)
-        gallery = x if same is not None else F.normalize(gallery, dim=-1)
+        itself, x = gallery is x, F.normalize(x, dim=-1)
+        gallery = x if itself else F.normalize(gallery, dim=-1)
     with full_precision(x.device):
         scores = x @ gallery.mT
     if indices_tuple is not None:

@@ -5,14 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rankgrad.checks import (
-    check_floating,
-    check_mask,
-    check_same_device,
-    check_same_shape,
-    compute_dtype,
-)
-from rankgrad.losses._rows import check_real, real
+from rankgrad.checks import check_beside, compute_dtype
+from rankgrad.losses._rows import real
 
 __all__ = ["Lists", "lists"]
 
@@ -52,16 +46,9 @@ class Lists:
 
 def lists(scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Lists:
     """Check scores, relevance and mask, and bring them to the dtype to compute in."""
-    check_floating("scores", scores)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
-    check_real("relevance", relevance)
-    check_same_shape("relevance", relevance, "scores", scores)
-    check_same_device("relevance", relevance, "scores", scores)
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
     x = scores.to(compute_dtype(scores))
     y = real(relevance.detach())
     if mask is None:
         return Lists(x, y, torch.ones_like(x, dtype=torch.bool), None)
-    check_mask("mask", mask, "scores", scores)
-    mask = mask.expand(scores.shape)
     return Lists(torch.where(mask, x, 0.0), torch.where(mask, y, 0.0), mask, mask)

@@ -5,17 +5,10 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from rankgrad.checks import check_choice
+from rankgrad.checks import check_reduction
 from rankgrad.distributed import Group, all_sum, members
 
-__all__ = ["REDUCTIONS", "check_reduction", "full_precision", "reduce"]
-
-REDUCTIONS = ("mean", "sum", "none")
-
-
-def check_reduction(reduction: str) -> None:
-    """Raise ``ValueError`` unless ``reduction`` is "mean", "sum" or "none"."""
-    check_choice("reduction", reduction, REDUCTIONS)
+__all__ = ["full_precision", "reduce"]
 
 
 def reduce(

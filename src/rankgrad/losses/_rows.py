@@ -6,15 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rankgrad.checks import (
-    check_floating,
-    check_mask,
-    check_same_device,
-    check_same_shape,
-    compute_dtype,
-)
+from rankgrad.checks import check_beside, compute_dtype
 
-__all__ = ["Rows", "check_real", "paired", "real"]
+__all__ = ["Rows", "paired", "real"]
 
 
 @dataclass(frozen=True)
@@ -52,13 +46,6 @@ class Rows:
         return self.count.squeeze(-1) >= count
 
 
-def check_real(name: str, x: Tensor) -> None:
-    """Raise ``TypeError`` unless ``x`` is a tensor of real numbers or booleans."""
-    if not isinstance(x, Tensor) or x.is_complex():
-        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{name} must be a real tensor, got {got}")
-
-
 def real(x: Tensor) -> Tensor:
     """Return ``x`` in a floating dtype that holds its values: labels may come as integers."""
     if x.is_floating_point():
@@ -68,12 +55,7 @@ def real(x: Tensor) -> Tensor:
 
 def paired(predictions: Tensor, targets: Tensor, mask: Tensor | None, dim: int = -1) -> Rows:
     """Check predictions, targets and mask, and lay their rows along the last dimension."""
-    check_floating("predictions", predictions)
-    check_real("targets", targets)
-    check_same_shape("targets", targets, "predictions", predictions)
-    check_same_device("targets", targets, "predictions", predictions)
-    if predictions.dim() == 0:
-        raise ValueError("predictions must have at least one dimension, got a scalar")
+    mask = check_beside("targets", targets, "predictions", predictions, mask)
     floating = (predictions, targets) if targets.is_floating_point() else (predictions,)
     x = predictions.to(compute_dtype(*floating)).movedim(dim, -1)
     if x.shape[-1] == 1 < x.numel() and not torch.compiler.is_compiling():
@@ -81,12 +63,11 @@ def paired(predictions: Tensor, targets: Tensor, mask: Tensor | None, dim: int =
             f"predictions of shape {tuple(predictions.shape)} are {x.numel()} rows of one entry "
             f"along dim={dim}, whose order says nothing; for one row of {x.numel()} choose "
             "another dim",
-            stacklevel=3,
+            stacklevel=4,  # who called the loss, which stands behind `gathered`
         )
     y = real(targets).movedim(dim, -1)
     if mask is None:
         return Rows(x, y, None, x.new_full((*x.shape[:-1], 1), x.shape[-1]))
-    check_mask("mask", mask, "predictions", predictions)
-    mask = mask.expand(predictions.shape).movedim(dim, -1)
+    mask = mask.movedim(dim, -1)
     x, y = torch.where(mask, x, 0.0), torch.where(mask, y, 0.0)
     return Rows(x, y, mask, mask.sum(-1, keepdim=True).to(x.dtype))

@@ -1,21 +1,27 @@
 """Soft average precision and soft recall of rows of scores: the operator and its gradient."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.operators import operator
+from rankgrad.checks import check_beside, compute_dtype
+from rankgrad.metrics.of_ranks import is_relevant
+from rankgrad.operators import batched, operator, rows
 
-__all__ = ["LEFT_OUT", "NOT_RELEVANT", "RELEVANT", "item_codes", "soft_retrieval"]
+__all__ = ["LEFT_OUT", "NOT_RELEVANT", "RELEVANT", "coded", "soft_retrieval"]
 
 # What an item is to its row, in one byte.
 LEFT_OUT, NOT_RELEVANT, RELEVANT = 0, 1, 2
 
 
-def item_codes(relevant: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the code of every item, from two boolean tensors of one shape."""
-    codes = relevant.to(torch.uint8) + NOT_RELEVANT
-    return codes if mask is None else codes * mask.to(torch.uint8)
+def coded(scores: Tensor, relevance: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Check the arguments; return the scores to compute with and the code of every item."""
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
+    codes = is_relevant(relevance).to(torch.uint8) + NOT_RELEVANT
+    codes = codes if mask is None else codes * mask.to(torch.uint8)
+    return scores.to(compute_dtype(scores)), codes
 
 
 @operator("soft_retrieval")
@@ -27,15 +33,9 @@ def soft_retrieval(
     Without ``ks`` the soft average precision, with them the soft recall, averaged over them; the
     formulas stand with :func:`rankgrad.kernels.reference.soft_retrieval`.
     """
-    n = scores.shape[-1]
     serve = kernels.implementation("soft_retrieval", scores.device)
-    values: Tensor = serve(
-        *(x.reshape(scores.shape[:-1].numel(), n) for x in (scores, codes)),
-        temperature,
-        ks,
-        widths,
-    )
-    return values.reshape(scores.shape[:-1])
+    values: Tensor = serve(rows(scores), rows(codes), temperature, ks, widths)
+    return values.view(scores.shape[:-1])
 
 
 @soft_retrieval.register_fake
@@ -54,16 +54,9 @@ def _soft_retrieval_backward(
     ks: list[int],
     widths: list[float],
 ) -> Tensor:
-    rows, n = scores.shape[:-1].numel(), scores.shape[-1]
     serve = kernels.implementation("soft_retrieval_backward", scores.device)
-    out: Tensor = serve(
-        grad.reshape(rows),
-        *(x.reshape(rows, n) for x in (scores, codes)),
-        temperature,
-        ks,
-        widths,
-    )
-    return out.reshape(scores.shape)
+    out: Tensor = serve(rows(grad, 0), rows(scores), rows(codes), temperature, ks, widths)
+    return out.view(scores.shape)
 
 
 @_soft_retrieval_backward.register_fake
@@ -78,33 +71,15 @@ def _(
     return torch.empty(scores.shape, dtype=scores.dtype, device=scores.device)
 
 
-def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     scores, codes, *ctx.settings = inputs
     ctx.save_for_backward(scores, codes)
 
 
-def _backward(ctx, grad):  # type: ignore[no-untyped-def]
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _soft_retrieval_backward(grad, *ctx.saved_tensors, *ctx.settings), *(None,) * 4
 
 
 soft_retrieval.register_autograd(_backward, setup_context=_setup)
-
-
-def _batched(in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Move the dimension that vmap maps over to the front, and give it to all of them."""
-    size = next(x.shape[dim] for x, dim in zip(tensors, in_dims, strict=True) if dim is not None)
-    return tuple(
-        x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
-        for x, dim in zip(tensors, in_dims, strict=True)
-    )
-
-
-@soft_retrieval.register_vmap
-def _(info, in_dims, scores, codes, *settings):  # type: ignore[no-untyped-def]
-    return soft_retrieval(*_batched(in_dims[:2], scores, codes), *settings), 0
-
-
-@_soft_retrieval_backward.register_vmap
-def _(info, in_dims, grad, scores, codes, *settings):  # type: ignore[no-untyped-def]
-    batched = _batched(in_dims[:3], grad, scores, codes)
-    return _soft_retrieval_backward(*batched, *settings), 0
+soft_retrieval.register_vmap(batched(soft_retrieval))
+_soft_retrieval_backward.register_vmap(batched(_soft_retrieval_backward))

@@ -4,11 +4,12 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from rankgrad.checks import check_reduction, result_dtype
 from rankgrad.comparisons import Logistic
 from rankgrad.distributed import Group
 from rankgrad.losses._lists import Lists, lists
 from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.metrics.gains import ideal_dcg
 from rankgrad.metrics.of_ranks import (
     check_cut_off,
@@ -85,7 +86,7 @@ def approx_ndcg_loss(
     ideal = ideal_dcg(gains, k)
     discounts = discount(as_ranker(ranker)(given.scores, given.mask), k)
     value = ndcg_of_discounts(discounts, gains, ideal)
-    return reduce(1 - value, reduction, ~(ideal <= 0), group=group).to(scores.dtype)
+    return reduce(1 - value, reduction, ~(ideal <= 0), group=group).to(result_dtype(scores))
 
 
 def approx_mrr_loss(
@@ -138,7 +139,9 @@ def approx_mrr_loss(
     value = reciprocal_rank_of_ranks(ranks, relevant)
     broken = given.relevance.isnan().any(dim=-1)
     value = torch.where(broken, torch.nan, value)
-    return reduce(1 - value, reduction, relevant.any(dim=-1) | broken, group=group).to(scores.dtype)
+    return reduce(1 - value, reduction, relevant.any(dim=-1) | broken, group=group).to(
+        result_dtype(scores)
+    )
 
 
 class ApproxNDCGLoss(nn.Module):

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from rankgrad.checks import check_reduction, result_dtype
 from rankgrad.losses._module import settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.losses._rows import Rows, paired
 from rankgrad.losses._world import Group, gathered
 
@@ -91,7 +92,7 @@ def correlation_loss(
     valid = rows.at_least(2)
     # Rows that do not count are flat: no gradient passes.
     loss = reduce(1 - pearson(rows.predictions, rows.targets, rows), reduction, valid)
-    return loss.to(predictions.dtype)
+    return loss.to(result_dtype(predictions))
 
 
 @gathered("predictions", "targets", along="dim")
@@ -141,7 +142,7 @@ def concordance_loss(
         same = apart <= (_ROUNDING * torch.finfo(x.dtype).eps) ** 2
         agreement = torch.where(same, 1.0, 2 * (a * b).sum(-1) / n / torch.where(same, 1.0, apart))
     valid = rows.at_least(2)
-    return reduce(1 - agreement, reduction, valid).to(predictions.dtype)
+    return reduce(1 - agreement, reduction, valid).to(result_dtype(predictions))
 
 
 class _PerRow(nn.Module):

@@ -6,9 +6,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rankgrad.checks import check_finite_number, check_floating, check_mask, compute_dtype
+from rankgrad.checks import (
+    check_count,
+    check_finite_number,
+    check_floating,
+    check_mask,
+    check_reduction,
+    compute_dtype,
+    result_dtype,
+)
 from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.losses._world import Group, gathered
 from rankgrad.rankers import Ranker, as_ranker
 from rankgrad.sorting import sort
@@ -61,7 +69,7 @@ def rank_loss(
     check_reduction(reduction)
     rows, columns, valid = _ranks(scores, ranker, mask)
     loss = _diagonal(rows) + _diagonal(columns)
-    return reduce(loss, reduction, valid).to(scores.dtype)
+    return reduce(loss, reduction, valid).to(result_dtype(scores))
 
 
 @gathered("scores", along=-2, mask_shape=lambda shape: shape[:-1])
@@ -116,7 +124,7 @@ def rank_hard_loss(
     """
     check_reduction(reduction)
     margin = check_finite_number("margin", margin)
-    n_hardest = _positive_count(n_hardest)
+    n_hardest = check_count("n_hardest", n_hardest)
     rows, columns, valid = _ranks(scores, ranker, mask)
     own = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
     negative = ~own if valid is None else ~own & valid.unsqueeze(-2)
@@ -127,7 +135,7 @@ def rank_hard_loss(
         gap = margin + _diagonal(ranks).unsqueeze(-1) - hardest[..., :n_hardest]
         return gap.clamp(min=0).sum(-1)
 
-    return reduce(violation(rows) + violation(columns), reduction, valid).to(scores.dtype)
+    return reduce(violation(rows) + violation(columns), reduction, valid).to(result_dtype(scores))
 
 
 def _ranks(
@@ -154,14 +162,6 @@ def _ranks(
 
 def _diagonal(ranks: Tensor) -> Tensor:
     return ranks.diagonal(dim1=-2, dim2=-1)
-
-
-def _positive_count(n_hardest: int) -> int:
-    if isinstance(n_hardest, bool) or not isinstance(n_hardest, int):
-        raise TypeError(f"n_hardest must be an int, got {type(n_hardest).__name__}")
-    if n_hardest < 1:
-        raise ValueError(f"n_hardest must be at least 1, got {n_hardest}")
-    return n_hardest
 
 
 class RankLoss(nn.Module):
@@ -235,7 +235,7 @@ class RankHardLoss(nn.Module):
         check_reduction(reduction)
         hold_ranker(self, ranker)
         self.margin = check_finite_number("margin", margin)
-        self.n_hardest = _positive_count(n_hardest)
+        self.n_hardest = check_count("n_hardest", n_hardest)
         self.reduction = reduction
         self.group = group
 

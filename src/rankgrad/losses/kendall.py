@@ -5,11 +5,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from rankgrad.checks import check_reduction, result_dtype
 from rankgrad.comparisons import Comparison, Logistic
 from rankgrad.losses._module import settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.losses._rows import Rows, paired
 from rankgrad.losses._world import Group, gathered
+from rankgrad.metrics._pairs import tied_pairs
 from rankgrad.pairwise import pairwise_sum
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
@@ -82,16 +84,24 @@ def kendall_loss(
         raise TypeError(f"comparison must be a Comparison, got {comparison!r}")
     rows = paired(predictions, targets, mask, dim)
     if rows.predictions.shape[-1] == 0:
-        return reduce(rows.predictions.sum(-1), reduction, rows.at_least(2)).to(predictions.dtype)
+        return reduce(rows.predictions.sum(-1), reduction, rows.at_least(2)).to(
+            result_dtype(predictions)
+        )
     scores = _standardized(rows) if standardize else rows.predictions
-    untied = _untied(rows.predictions, rows), _untied(rows.targets, rows)
-    pairs = 0.5 * rows.count.double() * (rows.count.double() - 1)
+    groups = [
+        rank(x, descending=False, ties="dense", mask=rows.mask)
+        for x in (rows.predictions, rows.targets)
+    ]
+    valid = torch.ones_like(scores, dtype=torch.bool) if rows.mask is None else rows.mask
+    count = rows.count.squeeze(-1).double()
+    pairs = 0.5 * count * (count - 1)
+    untied = [pairs - tied_pairs(group.nan_to_num().long(), valid) for group in groups]
     spread = torch.where(untied[0] == 0, pairs, untied[0]) * untied[1]
     scale = torch.where(spread == 0, 1.0, spread).sqrt().to(scores.dtype)
-    tau = (_agreement(scores, rows, comparison) / scale).squeeze(-1)
+    tau = _agreement(scores, groups[1], comparison) / scale
     broken = (rows.predictions.isnan() | rows.targets.isnan()).any(-1)
     loss = torch.where(broken, torch.nan, 1 - tau)
-    return reduce(loss, reduction, rows.at_least(2)).to(predictions.dtype)
+    return reduce(loss, reduction, rows.at_least(2)).to(result_dtype(predictions))
 
 
 def _standardized(rows: Rows) -> Tensor:
@@ -103,27 +113,18 @@ def _standardized(rows: Rows) -> Tensor:
     return rows.predictions / torch.where(variance > 0, variance.sqrt() * size, 1.0)
 
 
-def _untied(x: Tensor, rows: Rows) -> Tensor:
-    """Return the number of pairs of unequal entries of each row, ``[*batch, 1]``, in float64."""
-    # An entry that shares its value with k others has the ranks min .. min + k.
-    ranks = [rank(x, ties=ties, mask=rows.mask) for ties in ("min", "max")]
-    low, high = ranks[0].double(), ranks[1].double()
-    n = rows.count.double()
-    return 0.5 * (n * (n - 1) - (high - low).sum(-1, keepdim=True))
+def _agreement(scores: Tensor, group: Tensor, comparison: Comparison) -> Tensor:
+    """Return ``sum over y_i < y_j of 2 H(s_j - s_i) - 1`` of each row, ``[*batch]``.
 
-
-def _agreement(scores: Tensor, rows: Rows, comparison: Comparison) -> Tensor:
-    """Return ``sum over y_i < y_j of 2 H(s_j - s_i) - 1`` of each row, ``[*batch, 1]``.
-
-    In the order of the targets these are all pairs ``i < j`` but those within a group of equal
-    targets. Pairs within blocks of 32 are compared one by one; neighbouring blocks of 32, 64, 128,
-    ... are compared by pairwise sums: of all pairs, less those within a group.
+    ``group`` numbers the distinct targets from 1, ascending; 0 is masked. In its order these are
+    all pairs ``i < j`` but those within a group. Pairs within blocks of 32 are compared one by
+    one; neighbouring blocks of 32, 64, 128, ... are compared by pairwise sums: of all pairs, less
+    those within a group.
     """
-    group = rank(rows.targets, descending=False, ties="dense", mask=rows.mask)
     order = argsort(group, descending=False)
     group = group.gather(-1, order).nan_to_num().long()
     x = scores.gather(-1, order)
-    weight = (group > 0).to(x.dtype)  # masked entries have rank 0
+    weight = (group > 0).to(x.dtype)
 
     size = _BLOCK
     while size < x.shape[-1]:
@@ -140,7 +141,7 @@ def _agreement(scores: Tensor, rows: Rows, comparison: Comparison) -> Tensor:
     while block < size:
         total = total + _across_blocks(*blocks(-1, 2, block), comparison)
         block *= 2
-    return total.unsqueeze(-1)
+    return total
 
 
 def _within_blocks(x: Tensor, group: Tensor, weight: Tensor, comparison: Comparison) -> Tensor:

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from rankgrad.checks import check_choice, check_positive
+from rankgrad.checks import check_choice, check_positive, check_reduction, result_dtype
 from rankgrad.distributed import Group
 from rankgrad.losses._lists import lists
 from rankgrad.losses._module import settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.metrics.gains import ideal_dcg
 from rankgrad.metrics.of_ranks import check_cut_off, check_gain, discount, gain_of
 from rankgrad.ranks import rank
@@ -115,7 +115,7 @@ def lambda_loss(
     counts = ~(ideal <= 0)
     if scheme != "ndcg_loss1":
         counts = counts & given.ordered()
-    return reduce(loss, reduction, counts, group=group).to(scores.dtype)
+    return reduce(loss, reduction, counts, group=group).to(result_dtype(scores))
 
 
 def _weights(gains: Tensor, ranks: Tensor, scheme: str, mu: float) -> Tensor:

@@ -1,16 +1,16 @@
 """Likelihoods of whole lists: ListMLE and ListNet."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from rankgrad.checks import check_choice
+from rankgrad.checks import check_choice, check_reduction, result_dtype
 from rankgrad.distributed import Group
 from rankgrad.losses._lists import lists
 from rankgrad.losses._module import settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.metrics.of_ranks import not_negative
-from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
 
 __all__ = ["ListMLELoss", "ListNetLoss", "list_mle_loss", "list_net_loss"]
@@ -68,7 +68,9 @@ def list_mle_loss(
     given = lists(scores, relevance, mask)
     counts = given.ordered()
     if scores.shape[-1] == 0:
-        return reduce(given.scores.sum(dim=-1), reduction, counts, group=group).to(scores.dtype)
+        return reduce(given.scores.sum(dim=-1), reduction, counts, group=group).to(
+            result_dtype(scores)
+        )
     # Masked items come first and weigh nothing, so that the others end in a common tail.
     order = argsort(torch.where(given.valid, given.relevance, torch.inf))
     valid = given.valid.gather(-1, order)
@@ -77,14 +79,13 @@ def list_mle_loss(
     tail = in_order.flip(-1).logcumsumexp(dim=-1).flip(-1)
     if ties == "shared":
         # From the first of the equally relevant items on.
-        relevance_in_order = torch.where(valid, given.relevance.gather(-1, order), torch.inf)
-        first = rank(relevance_in_order, ties="min", mask=valid)
-        masked = (~valid).sum(dim=-1, keepdim=True)
-        start = (first - 1).nan_to_num().long() + masked
-        tail = tail.gather(-1, torch.where(valid, start, 0))
+        grades = torch.where(valid, given.relevance.gather(-1, order), torch.inf)
+        opens = F.pad(grades[..., 1:] != grades[..., :-1], (1, 0), value=True)
+        place = torch.arange(grades.shape[-1], device=grades.device)
+        tail = tail.gather(-1, torch.where(opens, place, 0).cummax(dim=-1).values)
     loss = torch.where(valid, tail - in_order, 0.0).sum(dim=-1)
     loss = torch.where(given.relevance.isnan().any(dim=-1), torch.nan, loss)
-    return reduce(loss, reduction, counts, group=group).to(scores.dtype)
+    return reduce(loss, reduction, counts, group=group).to(result_dtype(scores))
 
 
 def list_net_loss(
@@ -144,7 +145,7 @@ def list_net_loss(
         total = grades.sum(dim=-1, keepdim=True)
         wanted = grades / torch.where(total == 0, 1.0, total)
     loss = -torch.where(given.valid, wanted * log_share, 0.0).sum(dim=-1)
-    return reduce(loss, reduction, given.ordered(), group=group).to(scores.dtype)
+    return reduce(loss, reduction, given.ordered(), group=group).to(result_dtype(scores))
 
 
 class ListMLELoss(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
-from rankgrad.checks import check_floating
+from rankgrad.checks import check_count, check_floating
 
 __all__ = ["CrossBatchMemory"]
 
@@ -41,12 +41,7 @@ class CrossBatchMemory(nn.Module):
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        for name, value in (("size", size), ("dim", dim)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
-        self.size, self.dim = size, dim
+        self.size, self.dim = check_count("size", size), check_count("dim", dim)
         self.register_buffer("embeddings", torch.zeros(size, dim))
         self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("filled", torch.zeros(size, dtype=torch.bool))

@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from rankgrad.checks import check_floating, check_mask, check_same_device, check_same_shape
+from rankgrad.checks import check_beside, check_floating, check_reduction, result_dtype
 from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
-from rankgrad.losses._rows import check_real
+from rankgrad.losses._reduce import reduce
 from rankgrad.losses._world import Group, gathered
 from rankgrad.rankers import Ranker, as_ranker
 
@@ -72,16 +71,11 @@ def map_ranking_loss(
         raise ValueError(
             f"scores must have the shape [*batch, n, classes], got {tuple(scores.shape)}"
         )
-    check_real("targets", targets)
-    check_same_shape("targets", targets, "scores", scores)
-    check_same_device("targets", targets, "scores", scores)
-    flags = None
-    if mask is not None:
-        check_mask("mask", mask, "scores", scores)
-        flags = mask.expand(scores.shape).mT
+    mask = check_beside("targets", targets, "scores", scores, mask)
+    flags = None if mask is None else mask.mT
     ranks = as_ranker(ranker)(scores.mT, flags)  # [*batch, classes, n]
     weights = targets.mT.to(ranks.dtype)
-    count = ranks.new_tensor(max(ranks.shape[-1], 1))
+    count: Tensor | int = max(ranks.shape[-1], 1)
     if flags is not None:
         weights = torch.where(flags, weights, 0.0)
         count = flags.sum(-1).clamp(min=1).to(ranks.dtype)
@@ -90,7 +84,7 @@ def map_ranking_loss(
     loss = (weights * ranks).sum(-1) / count
     if normalize:
         loss = loss / torch.where(valid, total, 1.0)
-    return reduce(loss, reduction, valid).to(scores.dtype)
+    return reduce(loss, reduction, valid).to(result_dtype(scores))
 
 
 class MapRankingLoss(nn.Module):

@@ -4,10 +4,11 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from rankgrad.checks import check_count, check_reduction, result_dtype
 from rankgrad.distributed import Group
 from rankgrad.losses._lists import lists
 from rankgrad.losses._module import settings
-from rankgrad.losses._reduce import check_reduction, full_precision, reduce
+from rankgrad.losses._reduce import full_precision, reduce
 from rankgrad.metrics.gains import ideal_dcg
 from rankgrad.metrics.of_ranks import (
     check_cut_off,
@@ -87,7 +88,8 @@ def neural_ndcg_loss(
     check_reduction(reduction)
     check_gain(gain)
     check_cut_off(k)
-    ranker, scaling_steps = _with_matrix(ranker), _steps(scaling_steps)
+    ranker = _with_matrix(ranker)
+    scaling_steps = check_count("scaling_steps", scaling_steps, least=0)
     given = lists(scores, relevance, mask)
     gains = gain_of(given.grades, gain)  # zero where masked
     ideal = ideal_dcg(gains, k)
@@ -99,7 +101,7 @@ def neural_ndcg_loss(
         in_order = ranker.reorder(given.scores, gains, given.mask)
     place = torch.arange(1, gains.shape[-1] + 1, device=gains.device, dtype=gains.dtype)
     value = ndcg_of_discounts(discount(place, k).expand_as(gains), in_order, ideal)
-    return reduce(1 - value, reduction, ~(ideal <= 0), group=group).to(scores.dtype)
+    return reduce(1 - value, reduction, ~(ideal <= 0), group=group).to(result_dtype(scores))
 
 
 def _scaled_product(matrix: Tensor, values: Tensor, steps: int) -> Tensor:
@@ -123,14 +125,6 @@ def _with_matrix(ranker: Ranker | str) -> PermutationRanker:
             f"ranker must have a permutation matrix, such as NeuralSort(0.1), got {found!r}"
         )
     return found
-
-
-def _steps(scaling_steps: int) -> int:
-    if isinstance(scaling_steps, bool) or not isinstance(scaling_steps, int):
-        raise TypeError(f"scaling_steps must be an int, got {type(scaling_steps).__name__}")
-    if scaling_steps < 0:
-        raise ValueError(f"scaling_steps must be >= 0, got {scaling_steps}")
-    return scaling_steps
 
 
 class NeuralNDCGLoss(nn.Module):
@@ -167,7 +161,7 @@ class NeuralNDCGLoss(nn.Module):
         check_gain(gain)
         check_cut_off(k)
         self.ranker = _with_matrix(ranker)
-        self.scaling_steps = _steps(scaling_steps)
+        self.scaling_steps = check_count("scaling_steps", scaling_steps, least=0)
         self.k, self.gain, self.reduction = k, gain, reduction
         self.group = group
 

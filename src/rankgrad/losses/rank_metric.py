@@ -5,9 +5,10 @@ from collections.abc import Callable
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from rankgrad.checks import check_reduction, result_dtype
 from rankgrad.distributed import Group, all_gather, members
 from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.rankers import Ranker
 
 __all__ = ["RankMetricLoss"]
@@ -78,7 +79,7 @@ class RankMetricLoss(nn.Module):
             values = self.criterion(ranks, targets)
         else:
             values = self.criterion(ranks, targets, mask=mask.broadcast_to(scores.shape))
-        return reduce(values, self.reduction).to(scores.dtype)
+        return reduce(values, self.reduction).to(result_dtype(scores))
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""

@@ -8,19 +8,21 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rankgrad.checks import (
-    check_choice,
     check_floating,
     check_mask,
     check_positive,
+    check_real,
+    check_reduction,
     check_same_device,
     compute_dtype,
+    result_dtype,
 )
-from rankgrad.losses._rows import check_real
+from rankgrad.losses._module import settings
+from rankgrad.losses._reduce import reduce
+from rankgrad.losses._rows import real
 from rankgrad.losses._world import Group, gathered
 
 __all__ = ["RankNContrastLoss", "rank_n_contrast_loss"]
-
-_REDUCTIONS = ("mean", "sum", "none")
 
 
 @gathered("features", "labels", along=0, mask_shape=lambda shape: shape[:1])
@@ -92,7 +94,7 @@ def rank_n_contrast_loss(
         )
     check_same_device("labels", labels, "features", features)
     temperature = check_positive("temperature", temperature)
-    check_choice("reduction", reduction, _REDUCTIONS)
+    check_reduction(reduction)
     valid = torch.ones(features.shape[0], dtype=torch.bool, device=features.device)
     if mask is not None:
         check_mask("mask", mask, "labels", labels[:, 0] if labels.dim() == 2 else labels)
@@ -104,26 +106,16 @@ def rank_n_contrast_loss(
     valid = valid.repeat_interleave(views)
     # What a masked sample holds, NaN included, must not reach the others.
     points = torch.where(valid[:, None], points, 0.0)
-    targets = _label_points(labels).repeat_interleave(views, dim=0)
+    targets = real(labels.detach())
+    targets = targets if targets.dim() == 2 else targets[:, None]
+    targets = targets.repeat_interleave(views, dim=0)
     targets = torch.where(valid[:, None], targets, 0.0)
 
     anchors = _anchor_losses(points, targets, valid, temperature)
+    loss = reduce(anchors, reduction, valid)
     if reduction == "none":
-        loss = anchors.reshape(features.shape[:-1])
-    elif reduction == "sum":
-        loss = anchors.sum()
-    else:
-        loss = anchors.sum() / valid.sum().clamp(min=1)
-    return loss.to(features.dtype)
-
-
-def _label_points(labels: Tensor) -> Tensor:
-    """Labels as ``[n, L]`` in a dtype in which the differences of the given values are exact."""
-    if not labels.is_floating_point():
-        labels = labels.double()
-    elif labels.dtype in (torch.float16, torch.bfloat16):
-        labels = labels.float()
-    return labels.detach() if labels.dim() == 2 else labels.detach()[:, None]
+        loss = loss.reshape(features.shape[:-1])
+    return loss.to(result_dtype(features))
 
 
 def _anchor_losses(points: Tensor, targets: Tensor, valid: Tensor, temperature: float) -> Tensor:
@@ -206,7 +198,7 @@ class RankNContrastLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
-        check_choice("reduction", reduction, _REDUCTIONS)
+        check_reduction(reduction)
         self.reduction = reduction
         self.group = group
 
@@ -228,4 +220,4 @@ class RankNContrastLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""
-        return f"temperature={self.temperature}, reduction={self.reduction!r}"
+        return settings(self, "temperature", "reduction")

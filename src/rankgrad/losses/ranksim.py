@@ -14,12 +14,15 @@ from rankgrad.checks import (
     check_floating,
     check_mask,
     check_positive,
+    check_real,
+    check_reduction,
     check_same_device,
     compute_dtype,
+    result_dtype,
 )
 from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, full_precision, reduce
-from rankgrad.losses._rows import check_real, real
+from rankgrad.losses._reduce import full_precision, reduce
+from rankgrad.losses._rows import real
 from rankgrad.losses._world import Group, gathered
 from rankgrad.operators import operator
 from rankgrad.rankers import Ranker, as_ranker
@@ -53,6 +56,18 @@ def _(
     return points.new_empty(n), slope, torch.empty_like(points), points.new_empty(n, 1)
 
 
+@operator("ranksim_pull")
+def _pull(slope: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient for the cosines, which belong to two rows each, by that of the rows."""
+    pull: Tensor = kernels.implementation("ranksim_pull", slope.device)(slope, grad)
+    return pull
+
+
+@_pull.register_fake
+def _(slope: Tensor, grad: Tensor) -> Tensor:
+    return torch.empty_like(slope)
+
+
 def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(*output[1:])
@@ -61,8 +76,7 @@ def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own 
 def _backward(ctx, grad, _slope, _units, _shrink):  # type: ignore[no-untyped-def]
     slope, units, shrink = ctx.saved_tensors
     with full_precision(units.device):
-        pull = grad[:, None] * slope
-        pull = (pull + pull.mT) @ units
+        pull = _pull(slope, grad) @ units
     along = (pull * units).sum(-1, keepdim=True)
     return torch.addcmul(pull, along, units, value=-1) * shrink, None, None, None, None
 
@@ -191,7 +205,7 @@ def rank_sim_loss(
     loss = weight * reduce(each, reduction, keep)
     if reduction == "none":
         loss = loss.new_zeros(n).index_copy(0, order, loss)
-    return loss.to(features.dtype)
+    return loss.to(result_dtype(features))
 
 
 def _chosen(

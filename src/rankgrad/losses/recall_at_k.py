@@ -4,31 +4,23 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
-from rankgrad.checks import (
-    check_floating,
-    check_mask,
-    check_positive,
-    check_same_device,
-    check_same_shape,
-    compute_dtype,
-)
+from rankgrad.checks import check_count, check_positive, check_reduction, result_dtype
 from rankgrad.distributed import Group
-from rankgrad.losses._embeddings import check_memory, is_score_matrix, similarities
-from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
-from rankgrad.losses._rows import check_real
+from rankgrad.losses._embeddings import RetrievalLoss
+from rankgrad.losses._module import settings
+from rankgrad.losses._reduce import reduce
 from rankgrad.losses._soft_retrieval import (
     LEFT_OUT,
     NOT_RELEVANT,
     RELEVANT,
-    item_codes,
+    coded,
     soft_retrieval,
 )
 from rankgrad.losses.memory import CrossBatchMemory
-from rankgrad.metrics.of_ranks import is_relevant, recall_of_hits
-from rankgrad.rankers import Ranker, RankerLike, as_ranker
+from rankgrad.metrics.of_ranks import recall_of_hits
+from rankgrad.rankers import RankerLike, as_ranker
 
 __all__ = ["RecallAtKLoss", "recall_at_k_loss"]
 
@@ -91,30 +83,20 @@ def recall_at_k_loss(
     >>> recall_at_k_loss(scores, torch.tensor([1, 0, 0]), k=1)
     tensor(0.5000)
     """
-    check_floating("scores", scores)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
-    check_real("relevance", relevance)
-    check_same_shape("relevance", relevance, "scores", scores)
-    check_same_device("relevance", relevance, "scores", scores)
-    if mask is not None:
-        check_mask("mask", mask, "scores", scores)
     ks, widths = _cut_offs(k, k_temperature)
-    codes = item_codes(is_relevant(relevance), mask)
-    x = scores.to(compute_dtype(scores))
-    return _loss(x, codes, ks, widths, temperature, ranker, reduction, group).to(scores.dtype)
+    x, codes = coded(scores, relevance, mask)
+    return _loss(x, codes, ks, widths, temperature, ranker, reduction, group).to(
+        result_dtype(scores)
+    )
 
 
 def _cut_offs(
     k: int | Sequence[int], k_temperature: float | Sequence[float]
 ) -> tuple[list[int], list[float]]:
     """Return the cut-offs and a width for each."""
-    ks = list(k) if isinstance(k, Sequence) else [k]
-    for one in ks:
-        if isinstance(one, bool) or not isinstance(one, int):
-            raise TypeError(f"k must be an int or a sequence of them, got {k!r}")
-    if not ks or min(ks) < 1:
-        raise ValueError(f"k must be >= 1, got {k}")
+    ks = [check_count("k", one) for one in (k if isinstance(k, Sequence) else [k])]
+    if not ks:
+        raise ValueError(f"k must hold at least one cut-off, got {k}")
     wide = isinstance(k_temperature, Sequence)
     widths = list(k_temperature) if isinstance(k_temperature, Sequence) else [k_temperature]
     if wide and len(widths) != len(ks):
@@ -151,7 +133,7 @@ def _loss(
     return reduce(1 - value, reduction, relevant.any(dim=-1), group=group)
 
 
-class RecallAtKLoss(nn.Module):
+class RecallAtKLoss(RetrievalLoss):
     """Soft recall at k of embeddings and labels, or of scores; see :func:`recall_at_k_loss`.
 
     ``loss(embeddings, labels)`` ranks, for each sample, the other samples of the batch by their
@@ -178,8 +160,6 @@ class RecallAtKLoss(nn.Module):
     tensor(0.6630)
     """
 
-    ranker: Ranker | None
-
     def __init__(
         self,
         k: int | Sequence[int] = _K,
@@ -193,65 +173,17 @@ class RecallAtKLoss(nn.Module):
         reduction: str = "mean",
         group: Group = None,
     ) -> None:
-        super().__init__()
-        check_reduction(reduction)
+        super().__init__(
+            temperature, normalize, include_self, NOT_RELEVANT, ranker, memory, reduction, group
+        )
         ks, widths = _cut_offs(k, k_temperature)
         self.k, self.k_temperature = tuple(ks), tuple(widths)
-        self.temperature = check_positive("temperature", temperature)
-        self.normalize = normalize
-        self.include_self = include_self
-        self.ranker = None
-        if ranker is not None:
-            hold_ranker(self, ranker)
-        self.memory = check_memory(memory)
-        self.reduction = reduction
-        self.group = group
 
-    def forward(
-        self,
-        embeddings: Float[Tensor, "..."],
-        labels: Shaped[Tensor, "..."],
-        indices_tuple: tuple[Tensor, ...] | None = None,
-        ref_emb: Float[Tensor, "m d"] | None = None,
-        ref_labels: Shaped[Tensor, " m"] | None = None,
-    ) -> Float[Tensor, "*rows"]:
-        """Return the loss of a batch; arguments and errors as of :class:`SmoothAPLoss`."""
-        if is_score_matrix(embeddings, labels):
-            return recall_at_k_loss(
-                embeddings,
-                labels,
-                self.k,
-                temperature=self.temperature,
-                k_temperature=self.k_temperature,
-                ranker=self.ranker,
-                reduction=self.reduction,
-                group=self.group,
-            )
-        memory = self.memory if self.training else None
-        scores, codes = similarities(
-            embeddings,
-            labels,
-            indices_tuple,
-            ref_emb,
-            ref_labels,
-            memory,
-            normalize=self.normalize,
-            self_code=NOT_RELEVANT if self.include_self else LEFT_OUT,
-            group=self.group,
+    def _of_lists(self, scores: Tensor, codes: Tensor) -> Tensor:
+        ks, widths = list(self.k), list(self.k_temperature)
+        return _loss(
+            scores, codes, ks, widths, self.temperature, self.ranker, self.reduction, self.group
         )
-        loss = _loss(
-            scores,
-            codes,
-            list(self.k),
-            list(self.k_temperature),
-            self.temperature,
-            self.ranker,
-            self.reduction,
-            self.group,
-        )
-        if memory is not None:
-            memory.enqueue(embeddings, labels)
-        return loss.to(embeddings.dtype)
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""

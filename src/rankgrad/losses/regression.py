@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
-from rankgrad.checks import check_choice, check_positive
+from rankgrad.checks import check_choice, check_positive, check_reduction, result_dtype
 from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.losses._rows import Rows, paired
 from rankgrad.losses._world import Group, gathered
 from rankgrad.losses.spearman import spearman_loss
 from rankgrad.rankers import Ranker
 from rankgrad.ranks import TIES
-from rankgrad.sorting import argsort
+from rankgrad.sorting import valid_first
 
 __all__ = [
     "PairwiseDifferenceLoss",
@@ -92,7 +92,7 @@ def pairwise_difference_loss(
     else:
         a, b = _drawn(rows, generator) if indices is None else indices
         loss = _over_pairs(residual, rows, a, b)
-    return reduce(loss, reduction, rows.at_least(2)).to(predictions.dtype)
+    return reduce(loss, reduction, rows.at_least(2)).to(result_dtype(predictions))
 
 
 def _drawn(rows: Rows, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -102,14 +102,18 @@ def _drawn(rows: Rows, generator: torch.Generator | None) -> tuple[Tensor, Tenso
     # Float rounding can make u * count equal to count.
     place = torch.minimum((u * rows.count).long(), rows.count.long() - 1).clamp(min=0)
     if rows.mask is not None:
-        # The k-th valid position: valid ones first, in their order.
-        position = argsort(rows.mask.float())
-        place = position.expand(shape).gather(-1, place)
+        place = valid_first(rows.mask).expand(shape).gather(-1, place)  # the k-th valid one
     a, b = place
     return a, b
 
 
 def _over_pairs(residual: Tensor, rows: Rows, a: Tensor, b: Tensor) -> Tensor:
+    if not a.dtype == b.dtype == torch.int64:
+        raise TypeError(f"indices must be two int64 tensors, got {a.dtype} and {b.dtype}")
+    if a.shape[-1:] != b.shape[-1:]:
+        raise ValueError(
+            f"indices must be two tensors of one length, got {tuple(a.shape)} and {tuple(b.shape)}"
+        )
     batch = residual.shape[:-1]
     a, b = (i.expand(*batch, i.shape[-1]) for i in (a, b))
     squares = (residual.gather(-1, a) - residual.gather(-1, b)).square()

@@ -1,25 +1,17 @@
 """Smooth-AP: average precision with logistic ranks."""
 
 from jaxtyping import Bool, Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
-from rankgrad.checks import (
-    check_floating,
-    check_mask,
-    check_positive,
-    check_same_device,
-    check_same_shape,
-    compute_dtype,
-)
+from rankgrad.checks import check_positive, check_reduction, result_dtype
 from rankgrad.distributed import Group
-from rankgrad.losses._embeddings import check_memory, is_score_matrix, similarities
-from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
-from rankgrad.losses._rows import check_real
-from rankgrad.losses._soft_retrieval import LEFT_OUT, RELEVANT, item_codes, soft_retrieval
+from rankgrad.losses._embeddings import RetrievalLoss
+from rankgrad.losses._module import settings
+from rankgrad.losses._reduce import reduce
+from rankgrad.losses._soft_retrieval import LEFT_OUT, RELEVANT, coded, soft_retrieval
 from rankgrad.losses.memory import CrossBatchMemory
-from rankgrad.metrics.of_ranks import average_precision_of_ranks, is_relevant
-from rankgrad.rankers import Ranker, RankerLike, as_ranker
+from rankgrad.metrics.of_ranks import average_precision_of_ranks
+from rankgrad.rankers import RankerLike, as_ranker
 
 __all__ = ["SmoothAPLoss", "smooth_ap_loss"]
 
@@ -78,17 +70,8 @@ def smooth_ap_loss(
     >>> smooth_ap_loss(scores, relevance, reduction="none")
     tensor([1.6668e-01, 4.5419e-05])
     """
-    check_floating("scores", scores)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
-    check_real("relevance", relevance)
-    check_same_shape("relevance", relevance, "scores", scores)
-    check_same_device("relevance", relevance, "scores", scores)
-    if mask is not None:
-        check_mask("mask", mask, "scores", scores)
-    codes = item_codes(is_relevant(relevance), mask)
-    loss = _loss(scores.to(compute_dtype(scores)), codes, temperature, ranker, reduction, group)
-    return loss.to(scores.dtype)
+    x, codes = coded(scores, relevance, mask)
+    return _loss(x, codes, temperature, ranker, reduction, group).to(result_dtype(scores))
 
 
 def _loss(
@@ -112,7 +95,7 @@ def _loss(
     return reduce(1 - value, reduction, relevant.any(dim=-1), group=group)
 
 
-class SmoothAPLoss(nn.Module):
+class SmoothAPLoss(RetrievalLoss):
     """Smooth-AP of embeddings and labels, or of scores and relevance; see :func:`smooth_ap_loss`.
 
     ``loss(embeddings, labels)`` ranks, for each sample, all samples of the batch by their
@@ -141,8 +124,6 @@ class SmoothAPLoss(nn.Module):
     tensor(0.2411)
     """
 
-    ranker: Ranker | None
-
     def __init__(
         self,
         temperature: float = 0.01,
@@ -154,65 +135,12 @@ class SmoothAPLoss(nn.Module):
         reduction: str = "mean",
         group: Group = None,
     ) -> None:
-        super().__init__()
-        check_reduction(reduction)
-        self.temperature = check_positive("temperature", temperature)
-        self.normalize = normalize
-        self.include_self = include_self
-        self.ranker = None
-        if ranker is not None:
-            hold_ranker(self, ranker)
-        self.memory = check_memory(memory)
-        self.reduction = reduction
-        self.group = group
-
-    def forward(
-        self,
-        embeddings: Float[Tensor, "..."],
-        labels: Shaped[Tensor, "..."],
-        indices_tuple: tuple[Tensor, ...] | None = None,
-        ref_emb: Float[Tensor, "m d"] | None = None,
-        ref_labels: Shaped[Tensor, " m"] | None = None,
-    ) -> Float[Tensor, "*rows"]:
-        """Return the loss of a batch.
-
-        Args:
-            embeddings: ``[n, d]``; or scores, ``[*batch, items]``.
-            labels: ``[n]``; or the relevance, in the shape of the scores.
-            indices_tuple: mined triplets (anchor, positive, negative) or pairs (anchor, positive,
-                anchor, negative): only these take part.
-            ref_emb: ``[m, d]``, what to rank instead of the batch.
-            ref_labels: ``[m]``, the labels of ``ref_emb``.
-
-        Raises:
-            TypeError: a dtype that is not taken.
-            ValueError: shapes that do not fit.
-        """
-        if is_score_matrix(embeddings, labels):
-            return smooth_ap_loss(
-                embeddings,
-                labels,
-                temperature=self.temperature,
-                ranker=self.ranker,
-                reduction=self.reduction,
-                group=self.group,
-            )
-        memory = self.memory if self.training else None
-        scores, codes = similarities(
-            embeddings,
-            labels,
-            indices_tuple,
-            ref_emb,
-            ref_labels,
-            memory,
-            normalize=self.normalize,
-            self_code=RELEVANT if self.include_self else LEFT_OUT,
-            group=self.group,
+        super().__init__(
+            temperature, normalize, include_self, RELEVANT, ranker, memory, reduction, group
         )
-        loss = _loss(scores, codes, self.temperature, self.ranker, self.reduction, self.group)
-        if memory is not None:
-            memory.enqueue(embeddings, labels)
-        return loss.to(embeddings.dtype)
+
+    def _of_lists(self, scores: Tensor, codes: Tensor) -> Tensor:
+        return _loss(scores, codes, self.temperature, self.ranker, self.reduction, self.group)
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""

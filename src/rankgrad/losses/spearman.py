@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from rankgrad.checks import check_choice, check_positive
+from rankgrad.checks import check_choice, check_positive, check_reduction, result_dtype
 from rankgrad.losses._module import hold_ranker, settings
-from rankgrad.losses._reduce import check_reduction, reduce
+from rankgrad.losses._reduce import reduce
 from rankgrad.losses._rows import paired
 from rankgrad.losses._world import Group, gathered
 from rankgrad.losses.correlation import pearson
@@ -100,7 +100,7 @@ def spearman_loss(
         loss = torch.where(valid, 1 - pearson(ranks, wanted, rows), 0.0)
     if l1_weight > 0:
         loss = loss + l1_weight * rows.mean((rows.predictions - rows.targets).abs()).squeeze(-1)
-    return reduce(loss, reduction, valid).to(predictions.dtype)
+    return reduce(loss, reduction, valid).to(result_dtype(predictions))
 
 
 class SpearmanLoss(nn.Module):

@@ -9,7 +9,7 @@ from rankgrad.metrics._rows import wide
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
 
-__all__ = ["PairCounts", "inversions", "pair_counts"]
+__all__ = ["PairCounts", "inversions", "pair_counts", "tied_pairs"]
 
 
 class PairCounts(NamedTuple):
@@ -39,16 +39,16 @@ def pair_counts(x: Tensor, y: Tensor, mask: Tensor | None) -> PairCounts:
     discordant = wide(inversions(places))
 
     starts = key.gather(-1, order).diff(dim=-1, prepend=key.new_zeros((*key.shape[:-1], 1))) != 0
-    both = _tied_pairs(starts.cumsum(dim=-1), valid.gather(-1, order))
-    in_x = _tied_pairs(x.nan_to_num().long(), valid)
-    in_y = _tied_pairs(y.nan_to_num().long(), valid)
+    both = tied_pairs(starts.cumsum(dim=-1), valid.gather(-1, order))
+    in_x = tied_pairs(x.nan_to_num().long(), valid)
+    in_y = tied_pairs(y.nan_to_num().long(), valid)
     count = wide(valid.sum(dim=-1))
     rest = 0.5 * count * (count - 1) - in_x - in_y + both - discordant
     counts = (rest, discordant, in_x - both, in_y - both, both)
     return PairCounts(*(c.masked_fill(broken, torch.nan) for c in counts))
 
 
-def _tied_pairs(group: Tensor, valid: Tensor) -> Tensor:
+def tied_pairs(group: Tensor, valid: Tensor) -> Tensor:
     """Return how many pairs of valid entries share a group; groups are numbered from 0 to n."""
     sizes = torch.zeros((*group.shape[:-1], group.shape[-1] + 1), device=group.device)
     sizes = wide(sizes).scatter_add(-1, group, wide(valid))

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from rankgrad.checks import compute_dtype
+from rankgrad.checks import check_beside, compute_dtype
 from rankgrad.metrics._pairs import pair_counts
-from rankgrad.metrics._rows import checked, reduce_rows, wide
+from rankgrad.metrics._rows import reduce_rows, wide
 from rankgrad.ranks import rank
 
 __all__ = ["kendall", "pairwise_accuracy", "spearman"]
@@ -40,7 +40,7 @@ def spearman(
     >>> spearman(torch.tensor([0.1, 0.4, 0.3]), torch.tensor([1, 2, 3]))
     tensor(0.5000)
     """
-    mask = checked(scores, targets, mask, "targets")
+    mask = check_beside("targets", targets, "scores", scores, mask)
     x = wide(rank(scores, ties="average", mask=mask))
     y = wide(rank(wide(targets), ties="average", mask=mask))
     rho = _correlation(x, y, mask)
@@ -91,7 +91,7 @@ def kendall(
     >>> kendall(torch.tensor([0.1, 0.4, 0.3]), torch.tensor([1, 2, 3]))
     tensor(0.3333)
     """
-    mask = checked(scores, targets, mask, "targets")
+    mask = check_beside("targets", targets, "scores", scores, mask)
     pairs = pair_counts(scores, wide(targets), mask)
     untied = pairs.concordant + pairs.discordant
     in_x, in_y = untied + pairs.tied_in_y, untied + pairs.tied_in_x
@@ -121,7 +121,7 @@ def pairwise_accuracy(
     >>> pairwise_accuracy(torch.tensor([0.1, 0.4, 0.3]), torch.tensor([1, 2, 3]))
     tensor(0.6667)
     """
-    mask = checked(scores, targets, mask, "targets")
+    mask = check_beside("targets", targets, "scores", scores, mask)
     pairs = pair_counts(scores, wide(targets), mask)
     total = pairs.concordant + pairs.discordant + pairs.tied_in_x
     share = (pairs.concordant + 0.5 * pairs.tied_in_x) / total

@@ -48,6 +48,10 @@ def match_boxes(
     Returns:
         Of each detection the IoU with the box it took (0 if none) and the number of that box (-1).
 
+    Raises:
+        TypeError: ``boxes`` or ``scores`` is not floating point.
+        ValueError: not one score a box, or ``threshold`` is not above 0.
+
     Cost: ``O(n m)``.
 
     >>> truth = torch.tensor([[0.0, 0, 10, 10]])
@@ -55,11 +59,15 @@ def match_boxes(
     >>> match_boxes(boxes, torch.tensor([0.9, 0.8]), truth)
     (tensor([0.8000, 0.0000]), tensor([ 0, -1]))
     """
+    check_floating("boxes", boxes)
+    check_floating("scores", scores)
+    if scores.shape != boxes.shape[:1]:
+        raise ValueError(f"scores must have the shape [{len(boxes)}], got {tuple(scores.shape)}")
     check_positive("threshold", threshold)
     ious = np.zeros(len(boxes))
     taken = np.full(len(boxes), -1)
     if len(boxes) and len(truth):
-        overlap = _iou(boxes, truth.to(boxes.dtype)).double().cpu().numpy()
+        overlap = _iou(boxes.detach(), truth.to(boxes.dtype)).double().cpu().numpy()
         for i in scores.cpu().argsort(descending=True, stable=True).tolist():
             j = overlap[i].argmax()
             if overlap[i, j] >= threshold:

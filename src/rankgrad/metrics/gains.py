@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from rankgrad.checks import compute_dtype
-from rankgrad.metrics._rows import checked, reduce_rows, wide
+from rankgrad.checks import check_beside, compute_dtype
+from rankgrad.metrics._rows import reduce_rows, wide
 from rankgrad.metrics.of_ranks import check_cut_off, discount, gain_of, ndcg_of_discounts
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
@@ -47,14 +47,14 @@ def ndcg(
         ValueError: shapes or devices that do not fit, an unknown ``gain`` or ``reduction``, or
             negative relevance (NaN instead on other devices than the CPU and in compiled code).
 
-    Cost: two sorts and a half, ``O(n log n)``. Equal to ``sklearn.metrics.ndcg_score``.
+    Cost: three sorts, ``O(n log n)``. Equal to ``sklearn.metrics.ndcg_score``.
 
     Source: Järvelin, Kekäläinen: Cumulated gain-based evaluation of IR techniques, 2002.
 
     >>> ndcg(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 3, 2]))
     tensor(0.8175)
     """
-    mask = checked(scores, relevance, mask)
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
     check_cut_off(k)
     grades = wide(relevance)
     gains = gain_of(grades if mask is None else torch.where(mask, grades, 0.0), gain)

@@ -15,9 +15,10 @@ except ImportError as error:
         "(the functions of rankgrad.metrics work without it)"
     ) from error
 
+from rankgrad.checks import check_choice
 from rankgrad.metrics.correlation import kendall, pairwise_accuracy, spearman
 from rankgrad.metrics.gains import ndcg
-from rankgrad.metrics.of_ranks import check_cut_off, is_relevant
+from rankgrad.metrics.of_ranks import RECALLS, check_cut_off, check_gain, is_relevant
 from rankgrad.metrics.retrieval import (
     average_precision,
     mrr,
@@ -179,6 +180,7 @@ class RecallAtK(_OverLists):
     def __init__(self, k: int, kind: str = "all", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_cut_off(k, none_allowed=False)
+        check_choice("kind", kind, RECALLS)
         self.k, self.kind = k, kind
 
     def _values(self, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Tensor:
@@ -214,6 +216,7 @@ class NDCG(_OverLists):
     def __init__(self, k: int | None = None, gain: str = "linear", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_cut_off(k)
+        check_gain(gain)
         self.k, self.gain = k, gain
 
     def _values(self, scores: Tensor, relevance: Tensor, mask: Tensor | None) -> Tensor:

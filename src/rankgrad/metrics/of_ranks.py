@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from rankgrad.checks import check_choice
+from rankgrad.checks import check_choice, check_count
 
 __all__ = [
     "GAINS",
@@ -79,12 +79,8 @@ def discount(ranks: Float[Tensor, "*shape"], k: int | None = None) -> Float[Tens
 
 def check_cut_off(k: int | None, *, none_allowed: bool = True) -> None:
     """Raise unless the cut-off ``k`` is an integer above zero, or None where that is allowed."""
-    if k is None and none_allowed:
-        return
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise TypeError(f"k must be an int, got {type(k).__name__}")
-    if k < 1:
-        raise ValueError(f"k must be >= 1, got {k}")
+    if k is not None or not none_allowed:
+        check_count("k", k)
 
 
 def check_gain(kind: str) -> None:

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from rankgrad.checks import check_choice, compute_dtype
-from rankgrad.metrics._rows import checked, reduce_rows, wide
+from rankgrad.checks import check_beside, check_choice, compute_dtype
+from rankgrad.metrics._rows import reduce_rows, wide
 from rankgrad.metrics.of_ranks import (
     RECALLS,
     average_precision_of_ranks,
@@ -56,7 +56,7 @@ def average_precision(
     >>> average_precision(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 0, 1]))
     tensor(0.8333)
     """
-    mask = checked(scores, relevance, mask)
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
     relevant = _relevant(relevance, mask)
     ranks = wide(rank(scores, ties="max", mask=mask))
     among = wide(rank(scores, ties="max", mask=relevant))
@@ -83,7 +83,7 @@ def mean_average_precision(
     >>> mean_average_precision(scores, torch.tensor([[1, 0], [0, 0], [1, 1]]), dim=0)
     tensor(0.6667)
     """
-    mask = checked(scores, relevance, mask)
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
     mask = None if mask is None else mask.movedim(dim, -1)
     return average_precision(scores.movedim(dim, -1), relevance.movedim(dim, -1), mask=mask)
 
@@ -111,13 +111,13 @@ def recall_at_k(
         mask: boolean, broadcastable to ``scores``, True = valid.
         reduction: "none" gives the value of each row; "mean" and "sum" are over the rows.
 
-    Result and errors as in :func:`average_precision`. Cost: one sort.
+    Result and errors as in :func:`average_precision`. Cost: two sorts.
 
     >>> scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
     >>> recall_at_k(scores, torch.tensor([1, 0, 0, 1]), k=2)
     tensor(0.5000)
     """
-    mask = checked(scores, relevance, mask)
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
     check_cut_off(k, none_allowed=False)
     check_choice("kind", kind, RECALLS)
     relevant = _relevant(relevance, mask)
@@ -147,7 +147,7 @@ def precision_at_k(
     >>> precision_at_k(scores, torch.tensor([1, 0, 1, 1]), k=3)
     tensor(0.6667)
     """
-    mask = checked(scores, relevance, mask)
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
     check_cut_off(k, none_allowed=False)
     relevant = _relevant(relevance, mask)
     hits, _, _ = _first_k(scores, k, mask)
@@ -171,7 +171,7 @@ def mrr(
     >>> mrr(torch.tensor([[0.9, 0.8, 0.7], [0.1, 0.3, 0.2]]), torch.tensor([[0, 1, 1], [0, 1, 0]]))
     tensor(0.7500)
     """
-    mask = checked(scores, relevance, mask)
+    mask = check_beside("relevance", relevance, "scores", scores, mask)
     relevant = _relevant(relevance, mask)
     ranks = wide(rank(scores, ties="max", mask=mask))
     value = reciprocal_rank_of_ranks(ranks, relevant) + _nan_where_broken(ranks)

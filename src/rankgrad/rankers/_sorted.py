@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rankgrad.rankers.permutation import PermutationRanker
-from rankgrad.sorting import argsort
+from rankgrad.sorting import argsort, valid_first
 
 __all__ = ["SortedRanker", "SortedScores", "absolute_gaps", "sorted_scores"]
 
@@ -51,12 +51,9 @@ def sorted_scores(
     place = place.expand(scores.shape)
     if mask is None:
         weight = torch.ones_like(place)
-    else:  # a stable partition: the valid ones keep their order
-        kept = mask.gather(-1, order)
-        inside, outside = kept.cumsum(-1), (~kept).cumsum(-1)
-        to = torch.where(kept, inside, inside[..., -1:] + outside) - 1
-        order = torch.zeros_like(order).scatter(-1, to, order)
-        weight = (place <= inside[..., -1:]).double()
+    else:
+        order = order.gather(-1, valid_first(mask.gather(-1, order)))
+        weight = mask.gather(-1, order).double()
     hard = scores.gather(-1, order)
     x = hard.double()
     plain = x.detach()

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankgrad.operators import operator
-from rankgrad.rankers._batch import batched
+from rankgrad.operators import batched, operator
 from rankgrad.rankers.coupling import coupling_apply, coupling_logsumexp
 
 __all__ = ["balance", "unrolled"]

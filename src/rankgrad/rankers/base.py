@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rankgrad.checks import check_floating, check_mask, compute_dtype
+from rankgrad.checks import check_mask, check_rows, compute_dtype
 
 __all__ = ["Ranker", "SortingRanker", "prepare"]
 
@@ -26,9 +26,7 @@ def prepare(
 
 
 def _checked(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    check_floating("scores", scores)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
+    check_rows("scores", scores)
     if mask is not None:
         check_mask("mask", mask, "scores", scores)
         mask = mask.broadcast_to(scores.shape)

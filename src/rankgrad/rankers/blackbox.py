@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad.checks import check_choice, check_positive
-from rankgrad.operators import operator
-from rankgrad.rankers._batch import batched
+from rankgrad.operators import batched, operator
 from rankgrad.rankers.base import Ranker
 from rankgrad.ranks import TIES, rank
 

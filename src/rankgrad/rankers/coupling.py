@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.operators import operator
-from rankgrad.rankers._batch import batched, rows
+from rankgrad.operators import batched, operator, rows
 
 __all__ = ["coupling_apply", "coupling_logsumexp"]
 

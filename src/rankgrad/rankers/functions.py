@@ -4,7 +4,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rankgrad.checks import check_finite_number, check_floating, check_mask
+from rankgrad.checks import (
+    check_finite_number,
+    check_floating,
+    check_mask,
+    check_rows,
+    check_same_device,
+)
 from rankgrad.rankers.base import SortingRanker
 from rankgrad.rankers.resolve import RankerLike, as_ranker
 
@@ -13,9 +19,7 @@ __all__ = ["soft_quantile", "soft_rank", "soft_sort"]
 
 def _last(scores: Tensor, dim: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return scores and mask with ``dim`` as the last dimension."""
-    check_floating("scores", scores)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
+    check_rows("scores", scores)
     if mask is not None:
         check_mask("mask", mask, "scores", scores)
         mask = mask.broadcast_to(scores.shape).movedim(dim, -1)
@@ -157,12 +161,13 @@ def soft_quantile(
     >>> soft_quantile(torch.tensor([4.0, 1.0, 2.0, 8.0]), 0.5, Projection(strength=1.0))
     tensor(3.7500)
     """
+    x, mask = _last(scores, dim, mask)
     if not isinstance(q, Tensor):
         if not 0 <= check_finite_number("q", q) <= 1:
             raise ValueError(f"q must be in [0, 1], got {q}")
-        q = torch.tensor(q, dtype=torch.float64, device=scores.device)
+        q = torch.tensor(q, dtype=torch.float64, device=x.device)
     check_floating("q", q)
-    x, mask = _last(scores, dim, mask)
+    check_same_device("q", q, "scores", x)
     n = x.shape[-1]
     batch = x.shape[:-1]
     if n == 0:

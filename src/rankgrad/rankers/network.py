@@ -9,9 +9,9 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_choice, check_finite_number, check_positive
-from rankgrad.operators import operator
-from rankgrad.rankers._batch import batched, rows
+from rankgrad.operators import batched, operator, rows
 from rankgrad.rankers.permutation import PermutationRanker
+from rankgrad.sorting import valid_first
 
 __all__ = ["DISTRIBUTIONS", "KINDS", "SortingNetwork", "network_apply"]
 
@@ -36,9 +36,8 @@ def network_apply(
     scores ``x`` [*batch, n]; what is behind them is zero.
     """
     serve = kernels.implementation("network_apply", x.device)
-    flat = None if v is None else rows(v, 2)
     out: Tensor = serve(
-        rows(x), rows(count, 0), flat, kind, distribution, steepness, art, transposed
+        rows(x), rows(count, 0), rows(v, 2), kind, distribution, steepness, art, transposed
     )
     return out.view(*x.shape, out.shape[-1])
 
@@ -71,9 +70,8 @@ def _network_gradient(
 ) -> Tensor:
     """Return the gradient of ``sum(w * (P v))`` for ``x``."""
     serve = kernels.implementation("network_gradient", x.device)
-    flat = None if v is None else rows(v, 2)
     out: Tensor = serve(
-        rows(x), rows(count, 0), rows(w, 2), flat, kind, distribution, steepness, art
+        rows(x), rows(count, 0), rows(w, 2), rows(v, 2), kind, distribution, steepness, art
     )
     return out.view(x.shape)
 
@@ -225,11 +223,8 @@ def _finite(x: Tensor) -> Tensor:
 
 def _valid_first(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the valid scores in front, as they came, how many they are, and where they were."""
-    n = scores.shape[-1]
     if mask is None:
-        return scores, torch.full(scores.shape[:-1], n, device=scores.device), None
-    inside, outside = mask.cumsum(-1), (~mask).cumsum(-1)
-    to = torch.where(mask, inside, inside[..., -1:] + outside) - 1
-    place = torch.arange(n, device=scores.device).expand(scores.shape)
-    order = torch.zeros_like(place).scatter(-1, to, place)
-    return scores.gather(-1, order), inside[..., -1], order
+        count = torch.full(scores.shape[:-1], scores.shape[-1], device=scores.device)
+        return scores, count, None
+    order = valid_first(mask)
+    return scores.gather(-1, order), mask.sum(-1), order

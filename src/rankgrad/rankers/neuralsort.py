@@ -7,14 +7,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankgrad.checks import check_positive
-from rankgrad.rankers._sorted import SortedRanker, SortedScores, absolute_gaps
+from rankgrad.rankers._coupled import CoupledRanker
+from rankgrad.rankers._sorted import SortedScores, absolute_gaps
 from rankgrad.rankers.coupling import coupling_apply, coupling_logsumexp
 
 __all__ = ["NeuralSort"]
 
 
 @dataclass(frozen=True)
-class NeuralSort(SortedRanker):
+class NeuralSort(CoupledRanker):
     r"""The unimodal relaxation of sorting.
 
     .. math::
@@ -61,7 +62,6 @@ class NeuralSort(SortedRanker):
         return 1000.0 * self.temperature
 
     def _potentials(self, s: SortedScores) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``a``, ``f`` and ``g`` of ``P_ij = exp(a_i x_j + f_i + g_j)``."""
         a = (s.count + 1 - 2 * s.place) / self.temperature
         g = torch.where(s.valid, -absolute_gaps(s) / self.temperature, -torch.inf)
         f = torch.where(s.valid, -coupling_logsumexp(a, s.x, g), -torch.inf)
@@ -77,14 +77,3 @@ class NeuralSort(SortedRanker):
         total, weight = both.unbind(-2)
         renormalized: Tensor = total / torch.where(s.valid, weight, 1.0)
         return renormalized
-
-    def _average(self, s: SortedScores, v: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
-        a, f, g = self._potentials(s)
-        out: Tensor = coupling_apply(a, s.x, f, g, v.unsqueeze(-2)).squeeze(-2)
-        return out
-
-    def _dense(self, s: SortedScores) -> Float[Tensor, "*batch n n"]:
-        a, f, g = self._potentials(s)
-        # Both zero and -inf behind the valid scores, which the order brings back.
-        x, g = s.back(s.x).unsqueeze(-2), s.back(g).unsqueeze(-2)
-        return torch.exp(a.unsqueeze(-1) * x + (f.unsqueeze(-1) + g))

@@ -58,5 +58,7 @@ class Pairwise(Ranker):
     ) -> Float[Tensor, "*batch n"]:
         if self.steepness == "auto":
             scores = steepened(scores, mask)
-        ahead = pairwise_sum(scores, scores, comparison=self.comparison, mask=mask)
+        # Masked scores are zero: with no weight they need no mask, and one sort serves both sides.
+        weights = None if mask is None else mask.to(scores.dtype)
+        ahead = pairwise_sum(scores, scores, weights, comparison=self.comparison)
         return ahead + (1 - self.comparison.tie)

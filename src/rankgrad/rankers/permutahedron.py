@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.operators import operator
-from rankgrad.rankers._batch import batched, rows
+from rankgrad.operators import batched, operator, rows
 
 __all__ = ["project_rank", "project_sort"]
-
-
-def _flat(mask: Tensor | None) -> Tensor | None:
-    return None if mask is None else rows(mask)
 
 
 @operator("project_rank")
@@ -22,7 +17,7 @@ def project_rank(
 ) -> tuple[Tensor, Tensor]:
     """Return soft ranks of the last dimension, 0 where masked, and the blocks for backward."""
     serve = kernels.implementation("project_rank", x.device)
-    ranks, block = serve(rows(x), _flat(mask), strength, entropic)
+    ranks, block = serve(rows(x), rows(mask), strength, entropic)
     return ranks.view(x.shape), block.view(x.shape)
 
 
@@ -32,7 +27,7 @@ def project_sort(
 ) -> tuple[Tensor, Tensor]:
     """Return softly sorted values, largest first, 0 behind them, and the blocks for backward."""
     serve = kernels.implementation("project_sort", x.device)
-    values, block = serve(rows(x), _flat(mask), strength, entropic)
+    values, block = serve(rows(x), rows(mask), strength, entropic)
     return values.view(x.shape), block.view(x.shape)
 
 

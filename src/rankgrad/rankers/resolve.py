@@ -3,10 +3,9 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from rankgrad.rankers.base import Ranker
 from rankgrad.rankers.learned import LearnedRanker
@@ -59,9 +58,10 @@ class Custom(Ranker):
         return ranks
 
 
-@cache
 def _takes_mask(function: Callable[..., Tensor]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
+    # A module's own signature takes anything.
+    called = function.forward if isinstance(function, nn.Module) else function
+    parameters = inspect.signature(called).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 

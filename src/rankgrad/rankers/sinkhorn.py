@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rankgrad.checks import check_choice, check_positive
-from rankgrad.rankers._sorted import SortedRanker, SortedScores, absolute_gaps
+from rankgrad.checks import check_choice, check_count, check_positive
+from rankgrad.rankers._coupled import CoupledRanker
+from rankgrad.rankers._sorted import SortedScores, absolute_gaps
 from rankgrad.rankers.balance import balance, unrolled
 from rankgrad.rankers.coupling import coupling_apply
 
@@ -17,7 +18,7 @@ _MOST = {"implicit": 1000, "unrolled": 20}
 
 
 @dataclass(frozen=True)
-class Sinkhorn(SortedRanker):
+class Sinkhorn(CoupledRanker):
     r"""The doubly stochastic matrix of entropic transport from scores to equally spaced places.
 
     .. math::
@@ -70,15 +71,14 @@ class Sinkhorn(SortedRanker):
     def __post_init__(self) -> None:
         check_positive("temperature", self.temperature)
         check_choice("gradient", self.gradient, ("implicit", "unrolled"))
-        if self.iterations is not None and self.iterations < 1:
-            raise ValueError(f"iterations must be >= 1, got {self.iterations}")
+        if self.iterations is not None:
+            check_count("iterations", self.iterations)
         check_positive("tolerance", self.tolerance)
 
     def _far(self, n: int) -> float:
         return 1000.0 * n * self.temperature
 
     def _potentials(self, s: SortedScores) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``a``, ``f`` and ``g`` of ``P_ij = exp(a_i x_j + f_i + g_j)``."""
         scale = 2 * s.count.clamp(min=1) * self.temperature
         a = (s.count + 1 - 2 * s.place) / scale
         g = -absolute_gaps(s) / scale if self.warm_start else torch.zeros_like(s.x)
@@ -92,13 +92,3 @@ class Sinkhorn(SortedRanker):
         a, f, g = self._potentials(s)
         ranks: Tensor = coupling_apply(s.x, a, g, f, (s.weight * s.place).unsqueeze(-2))
         return ranks.squeeze(-2)
-
-    def _average(self, s: SortedScores, v: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
-        a, f, g = self._potentials(s)
-        out: Tensor = coupling_apply(a, s.x, f, g, v.unsqueeze(-2)).squeeze(-2)
-        return out
-
-    def _dense(self, s: SortedScores) -> Float[Tensor, "*batch n n"]:
-        a, f, g = self._potentials(s)
-        x, g = s.back(s.x).unsqueeze(-2), s.back(g).unsqueeze(-2)
-        return torch.exp(a.unsqueeze(-1) * x + (f.unsqueeze(-1) + g))

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_positive
-from rankgrad.operators import operator
-from rankgrad.rankers._batch import batched, rows
+from rankgrad.operators import batched, operator, rows
 from rankgrad.rankers._sorted import SortedRanker, SortedScores
 
 __all__ = ["SoftSort"]

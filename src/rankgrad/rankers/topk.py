@@ -12,11 +12,11 @@ from rankgrad.checks import (
     check_floating,
     check_mask,
     check_positive,
+    check_rows,
     check_same_device,
     compute_dtype,
 )
-from rankgrad.operators import operator
-from rankgrad.rankers._batch import batched, rows
+from rankgrad.operators import batched, operator, rows
 
 __all__ = ["soft_topk"]
 
@@ -27,8 +27,7 @@ def _soft_topk(
 ) -> tuple[Tensor, Tensor]:
     """Return the indicators and, for backward, the thresholds; k and scale are float64."""
     serve = kernels.implementation("soft_topk", x.device)
-    flags = None if mask is None else rows(mask)
-    out, threshold = serve(rows(x), flags, k.reshape(-1), scale.reshape(-1), log)
+    out, threshold = serve(rows(x), rows(mask), k.reshape(-1), scale.reshape(-1), log)
     return out.view(x.shape), threshold.view(*k.shape, 2)
 
 
@@ -37,9 +36,8 @@ def _soft_topk_vjp(
     grad: Tensor, x: Tensor, mask: Tensor | None, threshold: Tensor, scale: Tensor, log: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     serve = kernels.implementation("soft_topk_vjp", x.device)
-    flags = None if mask is None else rows(mask)
     out, grad_k, grad_scale = serve(
-        rows(grad), rows(x), flags, threshold.reshape(-1, 2), scale.reshape(-1), log
+        rows(grad), rows(x), rows(mask), threshold.reshape(-1, 2), scale.reshape(-1), log
     )
     return out.view(x.shape), grad_k.view(scale.shape), grad_scale.view(scale.shape)
 
@@ -127,9 +125,7 @@ def soft_topk(
     >>> soft_topk(torch.tensor([0.1, 0.7, 0.4, 0.9]), 2, temperature=0.001)
     tensor([0., 1., 0., 1.])
     """
-    check_floating("scores", scores)
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar")
+    check_rows("scores", scores)
     x = scores.to(compute_dtype(scores)).movedim(dim, -1)
     if mask is not None:
         check_mask("mask", mask, "scores", scores)

@@ -4,15 +4,25 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from rankgrad.recipes.digits import DigitsMethod, DigitsSettings
+from rankgrad.data.regression import RegressionData
 from rankgrad.recipes.experiments.environment import environment, machine
+from rankgrad.recipes.experiments.files import about, spread_rows, write_runs
 from rankgrad.recipes.experiments.store import StoredRun, write_csv, write_json
-from rankgrad.recipes.experiments.study import Study, plain
-from rankgrad.recipes.experiments.summary import Paired, Spread, paired, spread
+from rankgrad.recipes.experiments.study import Study
+from rankgrad.recipes.experiments.summary import Paired, paired, spread
 from rankgrad.recipes.regression import figures
-from rankgrad.recipes.regression.metrics import METRICS, REGIONS, Regions
-from rankgrad.recipes.regression.summary import COLUMNS, findings, lowest, summary_rows
-from rankgrad.report import Figure, Page, Section, Table, charts
+from rankgrad.recipes.regression.loading import load_data, regions_of
+from rankgrad.recipes.regression.methods import RegressionMethod, describe
+from rankgrad.recipes.regression.metrics import METRICS, REGIONS
+from rankgrad.recipes.regression.settings import RegressionSettings
+from rankgrad.recipes.regression.summary import (
+    COLUMNS,
+    findings,
+    lowest,
+    settings_rows,
+    summary_rows,
+)
+from rankgrad.report import Figure, Page, Section, Table, charts, pictures
 
 __all__ = ["comparisons", "write_results"]
 
@@ -28,22 +38,14 @@ def comparisons(runs: Sequence[StoredRun]) -> list[Paired]:
 def write_results(study: Study, runs: Sequence[StoredRun], folder: Path, *, quick: bool) -> Path:
     """Write ``runs.csv``, ``summary.csv``, ``summary.json`` and the page; return its path."""
     methods = [method.name for method in study.methods]
-    write_csv(
-        folder / "runs.csv",
-        [{"method": r.method, "seed": r.seed, "seconds": r.seconds, **r.metrics} for r in runs],
-    )
     names = [f"{metric}_{region}" for region in REGIONS for metric in METRICS]
     spreads = {m: {name: spread(runs, m, name) for name in names} for m in methods}
-    write_csv(folder / "summary.csv", [_summary_line(m, spreads[m]) for m in methods])
+    write_runs(runs, folder)
+    write_csv(folder / "summary.csv", spread_rows(runs, methods, names))
     write_json(
         folder / "summary.json",
         {
-            "study": study.name,
-            "settings": plain(study.settings),
-            "methods": [plain(method) for method in study.methods],
-            "seeds": list(study.seeds),
-            "versions": environment(),
-            "machine": machine(),
+            **about(study),
             "metrics": {
                 m: {name: {"mean": s.mean, "std": s.std, "seeds": s.n} for name, s in row.items()}
                 for m, row in spreads.items()
@@ -64,18 +66,13 @@ def write_results(study: Study, runs: Sequence[StoredRun], folder: Path, *, quic
     return report
 
 
-def _summary_line(method: str, spreads: dict[str, Spread]) -> dict[str, str | float]:
-    line: dict[str, str | float] = {"method": method}
-    for name, value in spreads.items():
-        line |= {f"{name}_mean": value.mean, f"{name}_std": value.std}
-    return line
-
-
 def _page(study: Study, runs: Sequence[StoredRun], *, quick: bool) -> Page:
     methods = [method.name for method in study.methods]
-    settings: DigitsSettings = study.settings
-    counts = runs[0].arrays()["train_counts"]
-    bands = figures.region_bands(counts, Regions(settings.many_above, settings.few_below))
+    settings: RegressionSettings = study.settings
+    data = load_data(settings.data, study.seeds[0])
+    regions, names = regions_of(data, settings.data)
+    counts, n_labels = data.train_counts.numpy(), data.bins.num
+    bands = figures.bands_along(names, data.bins.positions().numpy())
     pairs = comparisons(runs)
     n = len(study.seeds)
     sections = [
@@ -87,15 +84,15 @@ def _page(study: Study, runs: Sequence[StoredRun], *, quick: bool) -> Page:
                 f"number they show. Training has {counts.sum():,} pairs and a skewed label "
                 f"distribution, from {counts.min()} to {counts.max()} pairs a label; "
                 f"{int((counts == 0).sum())} labels never occur in it. Validation "
-                f"({settings.val_per_label} pairs a label) and test ({settings.test_per_label}) "
-                "are balanced. The source images were divided before they were paired, so no image "
-                "is in two parts.",
+                f"({len(data.val) // n_labels} pairs a label) and test "
+                f"({len(data.test) // n_labels}) are balanced. The source images were divided "
+                "before they were paired, so no image is in two parts.",
                 "Regions by training pairs of a label: "
-                f"many, more than {settings.many_above}; few, less than {settings.few_below}; "
+                f"many, more than {regions.many_above}; few, less than {regions.few_below}; "
                 "medium, what lies between.",
             ],
             figures=[
-                _examples(settings, study.seeds[0]),
+                _examples(data),
                 charts.histogram(
                     counts,
                     x_label="label",
@@ -170,24 +167,22 @@ def _results(
     )
 
 
-def _examples(settings: DigitsSettings, seed: int) -> Figure:
-    from rankgrad.data.digits import digit_pairs
-
-    test = digit_pairs(seed, test_per_label=settings.test_per_label).test
-    step = len(test.labels) // 9
-    chosen = range(step // 2, len(test.labels), step)
-    labels = [f"{int(test.labels[i]):02d}" for i in chosen]
-    return charts.image_grid(
-        [test.images[i, 0].numpy() for i in chosen],
+def _examples(data: RegressionData) -> Figure:
+    test = data.test
+    step = len(test) // 9
+    shown = test.batch(range(step // 2, len(test), step))
+    labels = [f"{int(label):02d}" for label in shown.targets]
+    return pictures.image_grid(
+        [image[0].numpy() for image in shown.inputs],
         labels,
         alt="Pairs of handwritten digits that show " + ", ".join(labels) + ".",
         title="Test pairs and their labels",
     )
 
 
-def _features(runs: Sequence[StoredRun], methods: Sequence[DigitsMethod]) -> list[Section]:
+def _features(runs: Sequence[StoredRun], methods: Sequence[RegressionMethod]) -> list[Section]:
     """The methods with a ranking term beside the same ones without."""
-    shown = [m.name for m in methods if m.reweighting or m.rank_n_contrast]
+    shown = [m.name for m in methods if m.reweighting or m.terms]
     shown = [name for name in shown if any(run.method == name for run in runs)]
     if not shown:
         return []
@@ -213,24 +208,11 @@ def _features(runs: Sequence[StoredRun], methods: Sequence[DigitsMethod]) -> lis
 
 
 def _settings(study: Study, runs: Sequence[StoredRun]) -> Section:
-    def text(value: object) -> str:
-        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-    settings = [[name, text(value)] for name, value in plain(study.settings).items()]
     total = math.fsum(run.seconds for run in runs)
     around = [
         ["seeds", ", ".join(map(str, study.seeds))],
         ["time of all runs", f"{total:.0f} s, one thread each"],
-        *([name, text(value)] for name, value in {**environment(), **machine()}.items()),
-    ]
-    differences = [
-        [
-            method.name,
-            {"l1": "absolute error", "mse": "squared error"}[method.loss],
-            (method.reweighting or "none").replace("_", " "),
-            f"{method.rank_n_contrast:g}" if method.rank_n_contrast else "none",
-        ]
-        for method in study.methods
+        *([name, value] for name, value in {**environment(), **machine()}.items()),
     ]
     return Section(
         "Settings and machine",
@@ -240,12 +222,16 @@ def _settings(study: Study, runs: Sequence[StoredRun]) -> Section:
         ],
         tables=[
             Table(
-                ["method", "loss", "re-weighting", "weight of RnC"],
-                differences,
+                ["method", "as text"],
+                [[method.name, describe(method)] for method in study.methods],
                 caption="What the methods differ in.",
             ),
             Table(["run", "value"], around, caption="Seeds, software and machine."),
-            Table(["setting", "value"], settings, caption="Shared by all methods."),
+            Table(
+                ["setting", "value"],
+                settings_rows(study.settings),
+                caption="Shared by all methods.",
+            ),
         ],
         compact=True,
     )

@@ -13,11 +13,8 @@ __all__ = [
     "bars",
     "curves",
     "differences",
-    "heat_map",
     "histogram",
-    "image_grid",
     "predicted_against_true",
-    "scatter",
 ]
 
 # (start, end, name) of a stretch of the x axis
@@ -38,7 +35,10 @@ def curves(
     log: bool = False,
     bands: Sequence[Band] = (),
 ) -> Figure:
-    """Draw one line a name, the mean over rows ``[seeds, points]``, each row faintly behind it."""
+    """Draw one line a name, the mean over rows ``[seeds, points]``, each row faintly behind it.
+
+    Rows that are shorter than others end in NaN, and the mean is over those that go on.
+    """
     figure, (axes,) = canvas()
     _shade(axes, bands)
     for index, (name, values) in enumerate(lines.items()):
@@ -48,7 +48,7 @@ def curves(
             axes.plot(xs, values.T, color=COLORS[style], alpha=0.22, linewidth=0.7)
         axes.plot(
             xs,
-            values.mean(axis=0),
+            _mean(values),
             color=COLORS[style],
             linestyle=LINES[style],
             linewidth=1.9,
@@ -59,6 +59,13 @@ def curves(
     axes.margins(x=0.01)
     describe(axes, title, x_label, y_label, legend=True)
     return Figure(data_uri(figure), alt, caption)
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """The mean over rows, leaving out NaN; NaN where there is nothing else."""
+    counts = np.isfinite(rows).sum(axis=0)
+    mean: np.ndarray = np.nansum(rows, axis=0) / np.where(counts > 0, counts, np.nan)
+    return mean
 
 
 def histogram(
@@ -186,74 +193,4 @@ def predicted_against_true(
     axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
     describe(axes, title, "true label", "predicted")
     axes.set_aspect("equal")
-    return Figure(data_uri(figure), alt, caption)
-
-
-def heat_map(
-    matrix: np.ndarray,
-    *,
-    title: str,
-    label: str,
-    axis_label: str,
-    alt: str,
-    caption: str = "",
-    limits: tuple[float, float] | None = None,
-) -> Figure:
-    """Draw a square matrix whose rows and columns run along one axis."""
-    figure, (axes,) = canvas(width=4.9, height=4.2)
-    low, high = limits or (float(np.nanmin(matrix)), float(np.nanmax(matrix)))
-    image = axes.imshow(matrix, cmap="viridis", vmin=low, vmax=high, origin="lower")
-    image.set_rasterized(True)
-    axes.grid(visible=False)
-    describe(axes, title, axis_label, axis_label)
-    bar = figure.colorbar(image, ax=axes, shrink=0.85)
-    bar.set_label(label, color=QUIET)
-    bar.ax.tick_params(length=0, labelcolor=QUIET)
-    bar.outline.set_visible(False)
-    return Figure(data_uri(figure), alt, caption)
-
-
-def scatter(
-    points: np.ndarray,
-    values: np.ndarray,
-    *,
-    title: str,
-    label: str,
-    alt: str,
-    caption: str = "",
-) -> Figure:
-    """Draw points ``[n, 2]`` of a plane whose axes mean nothing, coloured by a value."""
-    figure, (axes,) = canvas(width=4.9, height=4.2)
-    dots = axes.scatter(
-        points[:, 0], points[:, 1], c=values, cmap="viridis", s=7, linewidths=0, rasterized=True
-    )
-    axes.grid(visible=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    describe(axes, title)
-    bar = figure.colorbar(dots, ax=axes, shrink=0.85)
-    bar.set_label(label, color=QUIET)
-    bar.ax.tick_params(length=0, labelcolor=QUIET)
-    bar.outline.set_visible(False)
-    return Figure(data_uri(figure), alt, caption)
-
-
-def image_grid(
-    images: Sequence[np.ndarray],
-    labels: Sequence[str],
-    *,
-    title: str,
-    alt: str,
-    caption: str = "",
-    columns: int = 3,
-) -> Figure:
-    """Show small grey images, each under its label."""
-    rows = -(-len(images) // columns)
-    figure, axes = canvas(rows=rows, columns=columns)
-    for cell in axes:
-        cell.set_axis_off()
-    for cell, image, label in zip(axes, images, labels, strict=False):
-        cell.imshow(image, cmap="gray_r", vmin=0)
-        cell.set_title(label, fontsize=10, color=QUIET)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return Figure(data_uri(figure), alt, caption)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rankgrad.files import replacing
+
 __all__ = ["Figure", "Page", "Section", "Table"]
 
 
@@ -73,7 +75,5 @@ class Page:
 
     def write(self, path: str | Path) -> None:
         """Write the HTML, all of it or nothing."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(self.render(), encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(self.render(), encoding="utf-8")

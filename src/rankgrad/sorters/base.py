@@ -74,10 +74,11 @@ class Sorter(nn.Module):
         if mask is not None:
             self.check_takes_mask()
             check_mask("mask", mask, "scores", scores)
-            mask = mask.broadcast_to(x.shape).reshape(-1, x.shape[-1])
-        rows = x.reshape(-1, x.shape[-1])
-        if rows.numel() == 0:
+        if x.numel() == 0:
             return x.clone()
+        rows = x.reshape(-1, x.shape[-1])
+        if mask is not None:
+            mask = mask.broadcast_to(x.shape).reshape(rows.shape)
         return self._ranks(rows, mask).reshape(x.shape).to(dtype)
 
     @abstractmethod

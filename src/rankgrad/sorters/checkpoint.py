@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankgrad.files import replacing
 from rankgrad.sorters.base import Sorter
 from rankgrad.sorters.registry import ARCHITECTURES, architecture
 
@@ -99,10 +100,8 @@ def save_sorter(sorter: Sorter, path: str | Path, **info: Any) -> None:
         "info": json.dumps({"rankgrad": _version(), **info}),
     }
     state = {name: x.detach().cpu().contiguous() for name, x in sorter.state_dict().items()}
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(state, partial, metadata)
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(state, partial, metadata)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -15,7 +15,7 @@ from rankgrad.data.regression.samples import (
     Samples,
     bins_for,
 )
-from rankgrad.data.regression.table import PARTS, part_indices, read_table
+from rankgrad.data.regression.table import PARTS, drawn, part_indices, read_table
 
 __all__ = ["ImageSamples", "image_table"]
 
@@ -75,6 +75,7 @@ def image_table(
     seed: int = 0,
     size: int = 224,
     bins: LabelBins | None = None,
+    limit: int | None = None,
     augment: bool = True,
     skip_unreadable: bool = False,
 ) -> RegressionData:
@@ -92,6 +93,7 @@ def image_table(
         seed: of the split, where it is drawn.
         size: height and width that images are resized to.
         bins: how labels are counted; by default :func:`bins_for` all of them.
+        limit: use so many rows, drawn at random with ``seed``.
         augment: whether training images are cropped and mirrored at random.
         skip_unreadable: leave out images that cannot be opened, and note it, in place of refusing.
 
@@ -100,6 +102,8 @@ def image_table(
             or no images, row by row; a target that is no finite number; an empty part.
     """
     table = read_table(path)
+    bins = bins or bins_for(table.numbers(target))  # of all rows: the same for every draw
+    table = drawn(table, limit, seed)
     targets = table.numbers(target)
     files = [Path(root, text) for text in table.column(column)]
     bad = [(i, why) for i, file in enumerate(files) if (why := _trouble(file))]
@@ -125,7 +129,7 @@ def image_table(
         )
         for name in PARTS
     )
-    return RegressionData("image", train, val, test, bins or bins_for(targets), notes=tuple(notes))
+    return RegressionData("image", train, val, test, bins, notes=tuple(notes))
 
 
 def _trouble(file: Path) -> str:

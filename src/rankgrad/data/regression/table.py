@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ _PART_NAMES = {
     "dev": "val",
     "test": "test",
 }
+_MISSING = {"nan", "na", "inf", "-inf", "null", "none"}
 _SHOWN = 5
 
 
@@ -156,6 +157,15 @@ def part_indices(
     return {name: rows.astype(np.int64) for name, rows in parts.items()}
 
 
+def drawn(table: Table, limit: int | None, seed: int) -> Table:
+    """Return at most so many rows, drawn at random, in their order."""
+    if limit is None or limit >= len(table.lines):
+        return table
+    rows = np.sort(np.random.default_rng(seed).permutation(len(table.lines))[:limit])
+    columns = {name: [texts[i] for i in rows] for name, texts in table.columns.items()}
+    return Table(table.path, columns, [table.lines[i] for i in rows])
+
+
 def feature_table(
     path: str | Path,
     target: str,
@@ -184,11 +194,9 @@ def feature_table(
         DataError: see :func:`read_table`; a target that is no finite number; an empty part.
     """
     table = read_table(path)
+    bins = bins or bins_for(table.numbers(target))  # of all rows: the same for every draw
+    table = drawn(table, limit, seed)
     targets = table.numbers(target)
-    bins = bins or bins_for(targets)  # of all rows: the same for every draw
-    if limit is not None and limit < len(table.lines):
-        table = _drawn(table, limit, seed)
-        targets = table.numbers(target)
     names = list(features) if features else [c for c in table.columns if c not in (target, split)]
     names = [name for name in names if features or not _is_row_number(name, table)]
     if not names or target in names:
@@ -208,12 +216,6 @@ def feature_table(
     return RegressionData("features", train, val, test, bins, notes=tuple(notes))
 
 
-def _drawn(table: Table, limit: int, seed: int) -> Table:
-    rows = np.sort(np.random.default_rng(seed).permutation(len(table.lines))[:limit])
-    columns = {name: [texts[i] for i in rows] for name, texts in table.columns.items()}
-    return Table(table.path, columns, [table.lines[i] for i in rows])
-
-
 def _is_row_number(name: str, table: Table) -> bool:
     """Whether a column without a name counts the rows, as pandas and R write it."""
     texts = table.columns[name]
@@ -227,9 +229,8 @@ def _encoded(name: str, table: Table, train: np.ndarray) -> tuple[list[np.ndarra
         mean, std = values[train].mean(), values[train].std()
         return [(values - mean) / (std or 1.0)], []
     table.refuse([(i, f"{name} is empty") for i, text in enumerate(texts) if not text.strip()])
-    missing = {"nan", "na", "inf", "-inf", "null", "none"}
-    wrong: Callable[[str], bool] = lambda text: text.strip().lower() in missing  # noqa: E731
-    table.refuse([(i, f"{name} is {text!r}") for i, text in enumerate(texts) if wrong(text)])
+    missing = [i for i, text in enumerate(texts) if text.strip().lower() in _MISSING]
+    table.refuse([(i, f"{name} is {texts[i]!r}") for i in missing])
     column = np.array(texts)
     levels = sorted(set(column[train].tolist()))
     if len(levels) > 100:

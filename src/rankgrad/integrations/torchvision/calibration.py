@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankgrad.checks import check_choice, check_positive
+from rankgrad.integrations.torchvision.state import keep_where_missing
 from rankgrad.metrics.detection import match_boxes
 
 __all__ = ["Calibration", "calibrate"]
@@ -29,7 +30,7 @@ class Calibration(nn.Module):
         super().__init__()
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("shift", torch.zeros(()))
-        self.register_load_state_dict_pre_hook(_own_state_where_missing)  # type: ignore[no-untyped-call]  # torch's
+        keep_where_missing(self)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale.item():.4g}, shift={self.shift.item():.4g}"
@@ -43,14 +44,6 @@ class Calibration(nn.Module):
         """Take these two numbers."""
         self.scale.fill_(check_positive("scale", scale))
         self.shift.fill_(shift)
-
-
-def _own_state_where_missing(
-    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
-) -> None:
-    assert isinstance(module, Calibration)
-    state_dict.setdefault(f"{prefix}scale", module.scale.clone())
-    state_dict.setdefault(f"{prefix}shift", module.shift.clone())
 
 
 @torch.no_grad()

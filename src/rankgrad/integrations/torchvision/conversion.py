@@ -3,14 +3,17 @@
 from typing import Any
 
 from torch import nn
-from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
-from torchvision.models.detection.ssd import SSD
 
-from rankgrad.integrations.torchvision import one_stage, two_stage
 from rankgrad.integrations.torchvision.calibration import set_score_threshold
 from rankgrad.integrations.torchvision.criteria import Criterion, make_criterion
+from rankgrad.integrations.torchvision.one_stage import RankFCOS, RankRetinaNet, RankSSD
+from rankgrad.integrations.torchvision.ranked import adopt
+from rankgrad.integrations.torchvision.two_stage import RankFasterRCNN, RankMaskRCNN
 
 __all__ = ["convert"]
+
+# Each is torchvision's class with ours before it. A Mask R-CNN is also a Faster R-CNN: it is first.
+_DETECTORS: tuple[Any, ...] = (RankRetinaNet, RankFCOS, RankSSD, RankMaskRCNN, RankFasterRCNN)
 
 
 def convert(
@@ -42,24 +45,16 @@ def convert(
     >>> type(convert(model, loss="alrp", epoch_steps=500)).__name__
     'RankRetinaNet'
     """
-    made, detector = make_criterion(loss, **criterion), model
-    if isinstance(model, RetinaNet):
-        one_stage.adopt(model, one_stage._RetinaNet, one_stage.RankRetinaNet)
-        one_stage.rank_dense(model, made)
-    elif isinstance(model, FCOS):
-        one_stage.adopt(model, one_stage._FCOS, one_stage.RankFCOS)
-        one_stage.rank_dense(model, made)
-    elif isinstance(model, SSD):
-        one_stage.adopt(model, one_stage._SSD, one_stage.RankSSD)
-        one_stage.rank_ssd(model, made)
-    elif isinstance(model, FasterRCNN):
-        two_stage.rank_two_stages(model, made)
-        known = {FasterRCNN: two_stage.RankFasterRCNN, MaskRCNN: two_stage.RankMaskRCNN}
-        model.__class__ = known.get(type(model), type(model))
-    else:
+    made = make_criterion(loss, **criterion)
+    ours = next((known for known in _DETECTORS if isinstance(model, known.__bases__[1])), None)
+    if ours is None:
         raise TypeError(
             "model must be torchvision's RetinaNet, FCOS, SSD, Faster R-CNN or Mask R-CNN, got "
             f"{type(model).__name__}"
         )
+    ours.rank_by(model, made)
+    # With two stages all that changes is in the heads: a class of one's own stays.
+    if ours not in (RankFasterRCNN, RankMaskRCNN) or type(model) is ours.__bases__[1]:
+        adopt(model, ours)
     set_score_threshold(model, score_thresh)
-    return detector
+    return model

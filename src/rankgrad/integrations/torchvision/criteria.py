@@ -11,6 +11,7 @@ from rankgrad.checks import check_choice, check_positive
 from rankgrad.distributed import Group
 from rankgrad.integrations.torchvision.boxes import paired_iou
 from rankgrad.integrations.torchvision.matches import Matches
+from rankgrad.integrations.torchvision.state import keep_where_missing
 from rankgrad.losses.detection import APLoss, EpochBalance, RankSortLoss, alrp, balance
 
 __all__ = ["ALRPCriterion", "APCriterion", "Criterion", "RankSortCriterion", "make_criterion"]
@@ -200,7 +201,7 @@ class ALRPCriterion(Criterion):
         super().__init__(rank_over, group)
         self.delta = check_positive("delta", delta, zero_allowed=True)
         self.balance = EpochBalance(epoch_steps)
-        self.register_load_state_dict_pre_hook(_own_state_where_missing)  # type: ignore[no-untyped-call]  # torch's
+        keep_where_missing(self)
 
     def losses(
         self, logits: Tensor, targets: Tensor, segments: Tensor | None, positives: Located
@@ -255,11 +256,3 @@ def make_criterion(loss: str | Criterion, **settings: Any) -> Criterion:
         return loss
     check_choice("loss", loss, tuple(_CRITERIA))
     return _CRITERIA[loss](**settings)
-
-
-def _own_state_where_missing(
-    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
-) -> None:
-    """A plain torchvision checkpoint knows of no balance: ours stays as it is."""
-    assert isinstance(module, ALRPCriterion)
-    state_dict.setdefault(f"{prefix}_extra_state", module.get_extra_state())

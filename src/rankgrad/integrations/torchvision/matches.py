@@ -7,7 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Matches", "gather_matches"]
+__all__ = ["Matches", "Targets", "gather_matches"]
+
+# Of each image ``boxes`` ``[m, 4]``, ``labels`` ``[m]`` and what else a model takes.
+Targets = Sequence[Mapping[str, Tensor]]
 
 
 class Matches(NamedTuple):
@@ -31,9 +34,7 @@ class Matches(NamedTuple):
         return Matches(rows, classes, boxes, ignored, self.images)
 
 
-def gather_matches(
-    targets: Sequence[Mapping[str, Tensor]], matched: Sequence[Tensor], first_class: int = 0
-) -> Matches:
+def gather_matches(targets: Targets, matched: Sequence[Tensor], first_class: int = 0) -> Matches:
     """Join what torchvision's matchers say about each image.
 
     Args:

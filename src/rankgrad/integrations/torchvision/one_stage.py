@@ -12,13 +12,12 @@ from torchvision.models.detection.ssd import SSD
 
 from rankgrad.integrations.torchvision.boxes import decode
 from rankgrad.integrations.torchvision.calibration import Calibration
-from rankgrad.integrations.torchvision.criteria import Criterion, make_criterion
+from rankgrad.integrations.torchvision.criteria import Criterion
 from rankgrad.integrations.torchvision.detections import Limits, detections
-from rankgrad.integrations.torchvision.matches import gather_matches
+from rankgrad.integrations.torchvision.matches import Targets, gather_matches
+from rankgrad.integrations.torchvision.ranked import Ranked, add_calibration, adopt
 
 __all__ = ["RankFCOS", "RankFCOSHead", "RankRetinaNet", "RankRetinaNetHead", "RankSSD"]
-
-Targets = Sequence[Mapping[str, Tensor]]
 
 
 def head_losses(
@@ -71,37 +70,41 @@ class _FCOSHead(nn.Module):
         return head_losses(self.criterion, coder, targets, head_outputs, anchors, matched_idxs)
 
 
-class RankRetinaNetHead(_RetinaNetHead, RetinaNetHead):  # type: ignore[misc]  # torchvision is untyped
+class RankRetinaNetHead(_RetinaNetHead, RetinaNetHead):
     """RetinaNet's head with a ranking criterion."""
 
 
-class RankFCOSHead(_FCOSHead, FCOSHead):  # type: ignore[misc]  # torchvision is untyped
+class RankFCOSHead(_FCOSHead, FCOSHead):
     """FCOS's head with a ranking criterion."""
 
 
-class _RetinaNet(nn.Module):
+class _Dense(Ranked):
     calibration: Calibration
     head: Any
 
-    def _postprocess(self, outputs: dict[str, list[Tensor]], *rest: Any) -> Any:
-        return super().postprocess_detections(outputs, *rest)  # type: ignore[misc]  # of the detector
+    def rank_by(self, criterion: Criterion) -> None:
+        head = self.head
+        adopt(head, RankFCOSHead if isinstance(head, FCOSHead) else RankRetinaNetHead)
+        if isinstance(head, FCOSHead):
+            head.regression_head.bbox_ctrness.requires_grad_(False)
+        head.criterion = criterion
+        add_calibration(self)
 
     def postprocess_detections(
         self, head_outputs: dict[str, list[Tensor]], *anchors_and_sizes: Any
     ) -> Any:
         """Return the detections, with calibrated scores."""
+        plain: Any = super()
         logits = [self.calibration(x) for x in head_outputs["cls_logits"]]
-        return self._postprocess({**head_outputs, "cls_logits": logits}, *anchors_and_sizes)
+        outputs = {**head_outputs, "cls_logits": logits}
+        if "bbox_ctrness" in outputs:
+            # FCOS scores by sqrt(sigmoid(logit) * sigmoid(centre-ness)): with the logit in both
+            # places that is sigmoid(logit), the score that was trained.
+            outputs["bbox_ctrness"] = logits
+        return plain.postprocess_detections(outputs, *anchors_and_sizes)
 
 
-class _FCOS(_RetinaNet):
-    def _postprocess(self, outputs: dict[str, list[Tensor]], *rest: Any) -> Any:
-        # torchvision scores by sqrt(sigmoid(logit) * sigmoid(centre-ness)): with the logit in both
-        # places that is sigmoid(logit), the score that was trained.
-        return super()._postprocess({**outputs, "bbox_ctrness": outputs["cls_logits"]}, *rest)
-
-
-class RankRetinaNet(_RetinaNet, RetinaNet):  # type: ignore[misc]  # torchvision is untyped
+class RankRetinaNet(_Dense, RetinaNet):
     """torchvision's RetinaNet, trained by ranking.
 
     Args:
@@ -115,21 +118,8 @@ class RankRetinaNet(_RetinaNet, RetinaNet):  # type: ignore[misc]  # torchvision
     Source of the model: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        num_classes: int,
-        *,
-        loss: str | Criterion = "rank_sort",
-        score_thresh: float = 0.0,
-        criterion: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(backbone, num_classes, score_thresh=score_thresh, **kwargs)
-        rank_dense(self, make_criterion(loss, **criterion or {}))
 
-
-class RankFCOS(_FCOS, FCOS):  # type: ignore[misc]  # torchvision is untyped
+class RankFCOS(_Dense, FCOS):
     """torchvision's FCOS, trained by ranking and without its centre-ness head.
 
     That head stays in the ``state_dict``, frozen. Arguments as for :class:`RankRetinaNet`.
@@ -137,61 +127,18 @@ class RankFCOS(_FCOS, FCOS):  # type: ignore[misc]  # torchvision is untyped
     Source of the model: Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection", 2019.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        num_classes: int,
-        *,
-        loss: str | Criterion = "rank_sort",
-        score_thresh: float = 0.0,
-        criterion: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(backbone, num_classes, score_thresh=score_thresh, **kwargs)
-        rank_dense(self, make_criterion(loss, **criterion or {}))
 
-
-def rank_dense(model: Any, criterion: Criterion) -> None:
-    """Give RetinaNet or FCOS, already of our class, its criterion and its calibration."""
-    head = model.head
-    if isinstance(model, FCOS):
-        adopt(head, _FCOSHead, RankFCOSHead)
-        for parameter in head.regression_head.bbox_ctrness.parameters():
-            parameter.requires_grad_(False)
-    else:
-        adopt(head, _RetinaNetHead, RankRetinaNetHead)
-    head.criterion = criterion
-    add_calibration(model)
-
-
-def add_calibration(module: Any) -> None:
-    """Give it a calibration, unless it has one."""
-    if not hasattr(module, "calibration"):
-        module.calibration = Calibration().to(next(module.parameters()).device)
-
-
-def adopt(module: nn.Module, behaviour: type[nn.Module], known: type[nn.Module]) -> None:
-    """Give a built module the behaviour of another class, in place; its weights stay.
-
-    The class becomes ``known`` if the module is of the class that this extends, else one made for
-    the class that it has.
-    """
-    base = type(module)
-    if isinstance(module, behaviour):
-        return
-    if base is known.__bases__[1]:
-        module.__class__ = known
-    else:
-        module.__class__ = type(f"Rank{base.__name__}", (behaviour, base), {})
-
-
-class _SSD(nn.Module):
+class _SSD(Ranked):
     calibration: Calibration
     criterion: Criterion
     box_coder: Any
     score_thresh: float
     nms_thresh: float
     detections_per_img: int
+
+    def rank_by(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+        add_calibration(self)
 
     def compute_loss(
         self,
@@ -223,7 +170,7 @@ class _SSD(nn.Module):
         ]
 
 
-class RankSSD(_SSD, SSD):  # type: ignore[misc]  # torchvision is untyped
+class RankSSD(_SSD, SSD):
     """torchvision's SSD, trained by ranking: a sigmoid for each class, no mining of negatives.
 
     The column of the background stays in the weights and is not used.
@@ -239,26 +186,3 @@ class RankSSD(_SSD, SSD):  # type: ignore[misc]  # torchvision is untyped
 
     Source of the model: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016.
     """
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        anchor_generator: Any,
-        size: tuple[int, int],
-        num_classes: int,
-        *,
-        loss: str | Criterion = "rank_sort",
-        score_thresh: float = 0.0,
-        criterion: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            backbone, anchor_generator, size, num_classes, score_thresh=score_thresh, **kwargs
-        )
-        rank_ssd(self, make_criterion(loss, **criterion or {}))
-
-
-def rank_ssd(model: Any, criterion: Criterion) -> None:
-    """Give SSD, already of our class, its criterion and its calibration."""
-    model.criterion = criterion
-    add_calibration(model)

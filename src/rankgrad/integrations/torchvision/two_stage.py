@@ -1,7 +1,7 @@
 """Faster R-CNN and Mask R-CNN, trained by ranking."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from torchvision.ops import roi_align
 
 from rankgrad.integrations.torchvision.boxes import decode
 from rankgrad.integrations.torchvision.calibration import Calibration
-from rankgrad.integrations.torchvision.criteria import Criterion, make_criterion
+from rankgrad.integrations.torchvision.criteria import Criterion
 from rankgrad.integrations.torchvision.detections import Limits, detections
-from rankgrad.integrations.torchvision.matches import Matches, gather_matches
-from rankgrad.integrations.torchvision.one_stage import Targets, add_calibration, adopt
+from rankgrad.integrations.torchvision.matches import Matches, Targets, gather_matches
+from rankgrad.integrations.torchvision.ranked import Ranked, add_calibration, adopt
 from rankgrad.losses.detection import balance
 
 __all__ = ["RankFasterRCNN", "RankMaskRCNN", "RankRPN", "RankRoIHeads"]
@@ -35,7 +35,8 @@ class _RPN(nn.Module):
         self, anchors: list[Tensor], targets: Targets
     ) -> tuple[list[Tensor], list[Tensor]]:
         """As torchvision does, and keep for the loss what it will not be given."""
-        labels, boxes = super().assign_targets_to_anchors(anchors, targets)  # type: ignore[misc]
+        plain: Any = super()
+        labels, boxes = plain.assign_targets_to_anchors(anchors, targets)
         counts = torch.tensor([len(a) for a in anchors], device=anchors[0].device)
         images = torch.arange(len(anchors), device=counts.device).repeat_interleave(counts)
         self._truth = torch.cat(anchors), torch.cat(boxes), images
@@ -62,7 +63,7 @@ class _RPN(nn.Module):
         return self.weight * losses[0], self.weight * losses[1]
 
 
-class RankRPN(_RPN, RegionProposalNetwork):  # type: ignore[misc]  # torchvision is untyped
+class RankRPN(_RPN, RegionProposalNetwork):
     """torchvision's region proposals, trained by ranking all anchors."""
 
 
@@ -186,11 +187,28 @@ def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
     return (1 - 2 * overlap / total).sum() / max(len(p), 1)
 
 
-class RankRoIHeads(_RoIHeads, RoIHeads):  # type: ignore[misc]  # torchvision is untyped
+class RankRoIHeads(_RoIHeads, RoIHeads):
     """torchvision's box and mask heads, trained by ranking all proposals."""
 
 
-class RankFasterRCNN(FasterRCNN):  # type: ignore[misc]  # torchvision is untyped
+class _TwoStages(Ranked):
+    threshold = "box_score_thresh"
+    rpn: Any
+    roi_heads: Any
+
+    def rank_by(self, criterion: Criterion) -> None:
+        if self.roi_heads.has_keypoint():
+            raise ValueError("model must not have keypoints: no ranking loss is known for them")
+        adopt(self.rpn, RankRPN)
+        adopt(self.roi_heads, RankRoIHeads)
+        group = criterion.group  # a process group cannot be copied
+        self.rpn.criterion = copy.deepcopy(criterion, {id(group): group})
+        self.rpn.weight, self.rpn._truth = RPN_WEIGHT, None
+        self.roi_heads.criterion = criterion
+        add_calibration(self.roi_heads)
+
+
+class RankFasterRCNN(_TwoStages, FasterRCNN):
     """torchvision's Faster R-CNN, trained by ranking in both stages and without a sampler.
 
     The scores are sigmoids, one a class; the column of the background stays in the weights and is
@@ -207,50 +225,11 @@ class RankFasterRCNN(FasterRCNN):  # type: ignore[misc]  # torchvision is untype
     Networks for Object Detection", CVPR 2017.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        num_classes: int | None = None,
-        *,
-        loss: str | Criterion = "rank_sort",
-        box_score_thresh: float = 0.0,
-        criterion: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(backbone, num_classes, box_score_thresh=box_score_thresh, **kwargs)
-        rank_two_stages(self, make_criterion(loss, **criterion or {}))
 
-
-class RankMaskRCNN(MaskRCNN):  # type: ignore[misc]  # torchvision is untyped
+class RankMaskRCNN(_TwoStages, MaskRCNN):
     """torchvision's Mask R-CNN, trained by ranking, with a balanced Dice loss on the masks.
 
     Arguments as for :class:`RankFasterRCNN`.
 
     Source of the model: He, Gkioxari, Dollár & Girshick, "Mask R-CNN", ICCV 2017.
     """
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        num_classes: int | None = None,
-        *,
-        loss: str | Criterion = "rank_sort",
-        box_score_thresh: float = 0.0,
-        criterion: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(backbone, num_classes, box_score_thresh=box_score_thresh, **kwargs)
-        rank_two_stages(self, make_criterion(loss, **criterion or {}))
-
-
-def rank_two_stages(model: Any, criterion: Criterion) -> None:
-    """Give both stages their criteria, and the second its calibration."""
-    if model.roi_heads.has_keypoint():
-        raise ValueError("model must not have keypoints: no ranking loss is known for them")
-    adopt(model.rpn, _RPN, RankRPN)
-    adopt(model.roi_heads, _RoIHeads, RankRoIHeads)
-    group = criterion.group  # a process group cannot be copied
-    model.rpn.criterion = copy.deepcopy(criterion, {id(group): group})
-    model.rpn.weight, model.rpn._truth = RPN_WEIGHT, None
-    model.roi_heads.criterion = criterion
-    add_calibration(model.roi_heads)

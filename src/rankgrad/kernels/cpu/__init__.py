@@ -13,7 +13,7 @@ from rankgrad.kernels.cpu.network import network_apply, network_gradient
 from rankgrad.kernels.cpu.pairwise import pairwise, pairwise_order
 from rankgrad.kernels.cpu.positives import find_positives
 from rankgrad.kernels.cpu.ranking import hard_rank
-from rankgrad.kernels.cpu.ranksim import ranksim_rows
+from rankgrad.kernels.cpu.ranksim import ranksim_pull, ranksim_rows
 from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
 from rankgrad.kernels.cpu.softsort import softsort_sums
 from rankgrad.kernels.cpu.sorting import argsort
@@ -36,6 +36,7 @@ __all__ = [
     "project_rank_vjp",
     "project_sort",
     "project_sort_vjp",
+    "ranksim_pull",
     "ranksim_rows",
     "soft_retrieval",
     "soft_retrieval_backward",

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.functions import vector_exp
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
@@ -116,7 +117,7 @@ def coupling_logsumexp(a: Tensor, x: Tensor, g: Tensor) -> Tensor:
 
     An element with ``g_j = -inf`` is not there.
     """
-    arrays = [t.contiguous().numpy() for t in (a, x, g)]
+    arrays = [array(t) for t in (a, x, g)]
     out = np.empty_like(arrays[0])
     cut = _cut(x.shape[1])
     run([partial(_logsumexp, *arrays, out, cut, b, e) for b, e in pieces(out.size, _GRAIN)])
@@ -128,7 +129,7 @@ def coupling_apply(a: Tensor, x: Tensor, f: Tensor, g: Tensor, v: Tensor) -> Ten
 
     Rows with ``f_i = -inf`` are zero, columns with ``g_j = -inf`` are not there.
     """
-    arrays = [t.contiguous().numpy() for t in (a, x, f, g, v)]
+    arrays = [array(t) for t in (a, x, f, g, v)]
     out = np.empty((v.shape[0], v.shape[1], a.shape[1]))
     cut = _cut(x.shape[1])
     run([partial(_apply, *arrays, out, cut, b, e) for b, e in pieces(a.numel(), _GRAIN)])

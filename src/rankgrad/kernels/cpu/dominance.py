@@ -58,11 +58,14 @@ def _merge(s: Any, order: Any, spare: Any, begin: Any, middle: Any, end: Any) ->
 
 
 @jit()
-def _blocks(s: Any, w: Any, ends: Any, by_score: Any, delta: Any, out: Any) -> None:
-    """Add the partners in whole blocks, level by level; all in one segment that starts at 0."""
+def _blocks(s: Any, w: Any, ends: Any, first: Any, by_score: Any, delta: Any, out: Any) -> None:
+    """Add the partners in whole blocks, level by level; all in one segment.
+
+    ``ends`` counts from ``first`` places before it.
+    """
     p = s.shape[0]
     leaves = p // _LEAF
-    order = np.empty(leaves * _LEAF, np.int64)
+    order = np.empty(leaves * _LEAF, np.int32)
     spare = np.empty_like(order)
     for leaf in range(leaves):
         a = leaf * _LEAF
@@ -100,7 +103,7 @@ def _blocks(s: Any, w: Any, ends: Any, by_score: Any, delta: Any, out: Any) -> N
                 upper[b] = lower[b] = size
             for r in range(p - 1, -1, -1):
                 i = by_score[r]
-                leaf = ends[i] // _LEAF
+                leaf = (ends[i] - first) // _LEAF
                 if (leaf >> level) & 1 == 0:
                     continue
                 b = (leaf >> level) - 1
@@ -152,8 +155,9 @@ def dominance(
             for a, b in pieces(s.shape[0], _GRAIN)
         ]
     )
+    del low  # the blocks are where memory peaks
     for a, b in pairwise(edges):
         if b - a >= _LEAF:
             by_score = np.argsort(s[a:b])
-            _blocks(s[a:b], w[:, a:b], e[a:b] - a, by_score, delta, out[:, a:b])
+            _blocks(s[a:b], w[:, a:b], e[a:b], a, by_score, delta, out[:, a:b])
     return torch.from_numpy(out)

@@ -11,16 +11,16 @@ sorted position at which its block starts; -1 where masked, and in a row with a 
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
-from rankgrad.kernels.cpu.parallel import pieces, run
-from rankgrad.kernels.cpu.sorting import _rows32, _rows64
+from rankgrad.kernels.cpu.parallel import by_rows
+from rankgrad.kernels.cpu.sorting import sort_rows
 
 __all__ = ["project_rank", "project_rank_vjp", "project_sort", "project_sort_vjp"]
 
@@ -284,32 +284,20 @@ def _sort_vjp_rows(
                 out[row, i] = 0.0
 
 
-def _by_rows(rows: Callable[..., None], *arrays: Any) -> None:
-    """Call ``rows(*arrays, start, stop)`` for runs of rows, on several threads."""
-    count, n = arrays[0].shape
-    grain = max(1, 8192 // max(n, 1))
-    run([partial(rows, *arrays, a, b) for a, b in pieces(count, grain)])
-
-
-def _array(x: Tensor) -> Any:
-    return x.detach().contiguous().numpy()
-
-
 def _projected(
     rows: Callable[..., None], x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
-    values = _array(x)
+    values = array(x)
     order = np.empty(values.shape, np.int64)
     out = np.empty_like(values)
     block = np.empty(values.shape, np.int32)
-    flags = None if mask is None else _array(mask)
-    sort = _rows64 if values.dtype == np.float64 else _rows32
+    flags = array(mask)
 
-    def sort_and_pool(values: Any, start: int, stop: int) -> None:
-        sort(values, order, True, start, stop)
+    def sort_and_pool(start: int, stop: int) -> None:
+        sort_rows(values, order, True, start, stop)
         rows(values, flags, order, strength, entropic, out, block, start, stop)
 
-    _by_rows(sort_and_pool, values)
+    by_rows(sort_and_pool, values.shape)
     return torch.from_numpy(out), torch.from_numpy(block)
 
 
@@ -331,13 +319,15 @@ def project_rank_vjp(
     grad: Tensor, ranks: Tensor, block: Tensor, strength: float, entropic: bool
 ) -> Tensor:
     """Return the gradient of the scores for the gradient of their soft ranks."""
-    out = np.empty(grad.shape, _array(ranks).dtype)
-    _by_rows(_rank_vjp_rows, _array(grad), _array(ranks), _array(block), strength, entropic, out)
+    soft = array(ranks)
+    out = np.empty_like(soft)
+    by_rows(_rank_vjp_rows, out.shape, array(grad), soft, array(block), strength, entropic, out)
     return torch.from_numpy(out)
 
 
 def project_sort_vjp(grad: Tensor, x: Tensor, block: Tensor, entropic: bool) -> Tensor:
     """Return the gradient of the scores for the gradient of their softly sorted values."""
-    out = np.empty(grad.shape, _array(x).dtype)
-    _by_rows(_sort_vjp_rows, _array(grad), _array(x), _array(block), entropic, out)
+    values = array(x)
+    out = np.empty_like(values)
+    by_rows(_sort_vjp_rows, out.shape, array(grad), values, array(block), entropic, out)
     return torch.from_numpy(out)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rankgrad.kernels.cpu.compensated import plus
 from rankgrad.kernels.cpu.jit import jit
 
 __all__ = ["laplace_sums"]
@@ -43,10 +44,7 @@ def laplace_sums(
                     tail *= np.exp((key - at) * rate)
                     at = key
                 tail += weight
-                new = whole + weight
-                back = new - whole
-                error += (whole - (new - back)) + (weight - back)
-                whole = new
+                whole, error = plus(whole, error, weight)
             if x != at:
                 tail *= np.exp((x - at) * rate)
                 at = x

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
 from rankgrad.kernels.cpu.swaps import CODES, shares, slopes
@@ -248,8 +249,8 @@ def network_apply(
     ``P`` is the relaxed permutation matrix, largest first, of the first ``count`` of the scores
     ``x`` [rows, n]; what is behind them is zero.
     """
-    scores, swap = x.contiguous().numpy(), (CODES[distribution], steepness, art)
-    given = None if v is None else v.contiguous().numpy()
+    scores, given = array(x), array(v)
+    swap = CODES[distribution], steepness, art
     channels = x.shape[1] if given is None else given.shape[2]
     out = np.zeros((*scores.shape, channels), scores.dtype)
     for m, net, groups in _blocks(count, kind):
@@ -269,9 +270,8 @@ def network_gradient(
     art: float,
 ) -> Tensor:
     """Return the gradient of ``sum(w * (P v))`` for ``x``; see :func:`network_apply`."""
-    scores, swap = x.contiguous().numpy(), (CODES[distribution], steepness, art)
-    weights = w.contiguous().numpy()
-    given = None if v is None else v.contiguous().numpy()
+    scores, weights, given = array(x), array(w), array(v)
+    swap = CODES[distribution], steepness, art
     grad = np.zeros_like(scores)
     for m, net, groups in _blocks(count, kind):
         work = partial(_gradient_rows, scores, weights, given, grad, m, net, swap)

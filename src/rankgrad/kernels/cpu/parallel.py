@@ -8,12 +8,15 @@ per process, made on first use, as many threads as ``torch.get_num_threads()`` s
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 
-__all__ = ["pieces", "run"]
+__all__ = ["by_rows", "pieces", "run"]
+
+_GRAIN = 8192  # elements worth a thread of their own
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -27,23 +30,43 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def pieces(n: int, grain: int) -> list[tuple[int, int]]:
-    """Split ``range(n)`` into a run per thread, none shorter than ``grain`` unless it is alone."""
-    count = max(1, min(torch.get_num_threads(), n // max(grain, 1)))
+def pieces(n: int, grain: int, per_thread: int = 1) -> list[tuple[int, int]]:
+    """Split ``range(n)`` into so many runs a thread, none shorter than ``grain`` unless alone.
+
+    With several a thread, one that is held up leaves more of them to the others: torch's own
+    threads go on spinning on their core for a millisecond or two after every parallel operation.
+    """
+    count = max(1, min(per_thread * torch.get_num_threads(), n // max(grain, 1)))
     edges = [n * i // count for i in range(count + 1)]
     return list(pairwise(edges))
 
 
 def run(tasks: Sequence[Callable[[], Any]], worth_it: bool = True) -> list[Any]:
-    """Call every task, the first on this thread and the rest on the pool; return their results."""
+    """Call every task, on this thread and the pool; return their results in order."""
     global _pool
-    if len(tasks) == 1 or not worth_it or torch.get_num_threads() == 1:
+    threads = min(len(tasks), torch.get_num_threads())
+    if threads < 2 or not worth_it:
         return [task() for task in tasks]
     if _pool is None:
         _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rankgrad")
-    futures = [_pool.submit(task) for task in tasks[1:]]
+    results: list[Any] = [None] * len(tasks)
+    left = iter(enumerate(tasks))  # whoever is free takes the next
+
+    def work() -> None:
+        for k, task in left:
+            results[k] = task()
+
+    futures = [_pool.submit(work) for _ in range(threads - 1)]
     try:
-        first = tasks[0]()
+        work()
     finally:
-        rest = [future.result() for future in futures]
-    return [first, *rest]
+        for future in futures:
+            future.result()
+    return results
+
+
+def by_rows(work: Callable[..., Any], shape: tuple[int, ...], *arguments: Any) -> None:
+    """Call ``work(*arguments, start, stop)`` for runs of the rows of a matrix, on all threads."""
+    rows, n = shape
+    parts = pieces(rows, max(1, _GRAIN // max(n, 1)), per_thread=4)
+    run([partial(work, *arguments, a, b) for a, b in parts])

@@ -1,14 +1,14 @@
 """Hard ranks of the rows of a matrix: one sort, then one walk over it."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
-from rankgrad.kernels.cpu.parallel import pieces, run
+from rankgrad.kernels.cpu.parallel import by_rows
 from rankgrad.kernels.cpu.sorting import argsort_into
 
 __all__ = ["hard_rank"]
@@ -32,7 +32,6 @@ def _rank_rows(
             for i in range(n):
                 out[row, i] = np.nan if mask is None or mask[row, i] else 0.0
             continue
-        scale = 1.0 / valid if normalize and valid > 0 else 1.0
         seen = 0  # valid elements before the current run of equal ones
         distinct = 0
         at = 0
@@ -45,7 +44,7 @@ def _rank_rows(
                 if mask is None or mask[row, i]:
                     length += 1
                     if ties == 0:
-                        out[row, i] = (seen + length) * scale
+                        out[row, i] = seen + length
                 else:
                     out[row, i] = 0.0
                 end += 1
@@ -66,7 +65,7 @@ def _rank_rows(
                             out[row, i] = shared
             seen += length
             at = end
-        if normalize and ties != 0:
+        if normalize:
             count = distinct if ties == 4 else valid
             for i in range(n):
                 out[row, i] /= max(count, 1)
@@ -76,17 +75,11 @@ def hard_rank(
     x: Tensor, mask: Tensor | None, descending: bool, ties: str, normalize: bool
 ) -> Tensor:
     """Return the ranks of the valid elements of each row of ``x`` [rows, n]; 0 where masked."""
-    values = x.detach().contiguous().numpy()
-    flags = None if mask is None else mask.contiguous().numpy()
+    values = array(x)
     order = np.empty(values.shape, np.int64)
     argsort_into(values, order, descending)
     out = np.empty_like(values)
-    grain = max(1, 8192 // max(values.shape[1], 1))
-    code = _TIES[ties]
-    run(
-        [
-            partial(_rank_rows, values, flags, order, code, normalize, out, a, b)
-            for a, b in pieces(values.shape[0], grain)
-        ]
-    )
+    by_rows(
+        _rank_rows, values.shape, values, array(mask), order, _TIES[ties], normalize, out
+    )  # fmt: skip
     return torch.from_numpy(out)

@@ -8,126 +8,148 @@ import torch
 from torch import Tensor
 
 from rankgrad.kernels.cpu.jit import jit
-from rankgrad.kernels.cpu.parallel import pieces, run
+from rankgrad.kernels.cpu.parallel import by_rows, pieces, run
 from rankgrad.kernels.cpu.ranking import hard_rank
-from rankgrad.kernels.cpu.sorting import _rows32, _rows64
+from rankgrad.kernels.cpu.sorting import sort_rows
 from rankgrad.kernels.reference.ranksim import ranksim_rows as by_torch
 
-__all__ = ["ranksim_rows"]
+__all__ = ["ranksim_pull", "ranksim_rows"]
+
+_TILE = 32  # a tile and its mirror image stay in the first cache
 
 
 @jit()
-def _average_ranks(x: Any, order: Any, out: Any) -> None:
-    """Write the ranks of ``x``, over its length, equal values averaged, given its sorted order."""
-    n = x.shape[0]
-    at = 0
-    while at < n:
-        value = x[order[at]]
-        end = at + 1
-        while end < n and x[order[end]] == value:
+def _share(values: Any, at: Any, level: Any, out: Any) -> None:
+    """Write the ranks of sorted ``values`` to where they are from, equal ones averaged.
+
+    ``level[s]`` is the rank, over the length, of places that begin and end at a sum of ``s``.
+    """
+    n = values.shape[0]
+    tied = False
+    for k in range(1, n):
+        tied |= values[k] == values[k - 1]
+    if not tied:
+        for k in range(n):
+            out[at[k]] = level[2 * k + 1]
+        return
+    start = 0
+    while start < n:
+        end = start + 1
+        while end < n and values[end] == values[start]:
             end += 1
-        shared = 0.5 * (at + end + 1) / n
-        for k in range(at, end):
-            out[order[k]] = shared
-        at = end
+        for k in range(start, end):
+            out[at[k]] = level[start + end]
+        start = end
 
 
 @jit()
-def _label_ranks(labels: Any, i: Any, out: Any) -> None:
-    """Write the ranks of all ascending labels by their distance to the i-th: one merge."""
+def _average_ranks(x: Any, order: Any, held: Any, level: Any, out: Any) -> None:
+    """Write the ranks of ``x[0]``, largest first, over its length."""
+    sort_rows(x, order, True, 0, 1)
+    for k in range(held.shape[0]):
+        held[k] = x[0, order[0, k]]
+    _share(held, order[0], level, out)
+
+
+@jit()
+def _label_ranks(labels: Any, i: Any, far: Any, at: Any, level: Any, out: Any) -> None:
+    """Write the ranks of all ascending labels by their distance to the i-th.
+
+    The two sides are merged from the nearest labels on and from the farthest on at once: two chains
+    of steps that wait for nothing of each other. Which side is next is as good as random, so it is
+    chosen without a branch, which would be mispredicted half of the time.
+    """
     n = labels.shape[0]
     here = labels[i]
-    low = i  # the nearest on either side that have no rank yet
+    low = i
     high = i + 1
-    while low >= 0 or high < n:
-        if low < 0:
-            nearest = labels[high] - here
-        elif high >= n:
-            nearest = here - labels[low]
-        else:
-            nearest = min(here - labels[low], labels[high] - here)
-        first = low
-        last = high
-        while low >= 0 and here - labels[low] == nearest:
-            low -= 1
-        while high < n and labels[high] - here == nearest:
-            high += 1
-        seen = last - first - 1
-        now = high - low - 1
-        shared = 0.5 * (seen + now + 1) / n
-        for k in range(low + 1, first + 1):
-            out[k] = shared
-        for k in range(last, high):
-            out[k] = shared
+    bottom: Any = 0
+    top = n - 1
+    k = 0
+    last = n - 1
+    while low > bottom and high < top:  # two on either side: one for each chain
+        below = here - labels[low]
+        above = labels[high] - here
+        upwards = above < below
+        far[k] = above if upwards else below
+        at[k] = high if upwards else low
+        high += np.int64(upwards)
+        low -= np.int64(not upwards)
+        k += 1
+        below = here - labels[bottom]
+        above = labels[top] - here
+        upwards = above > below
+        far[last] = above if upwards else below
+        at[last] = top if upwards else bottom
+        top -= np.int64(upwards)
+        bottom += np.int64(not upwards)
+        last -= 1
+    while low >= bottom and high <= top:
+        below = here - labels[low]
+        above = labels[high] - here
+        upwards = above < below
+        far[k] = above if upwards else below
+        at[k] = high if upwards else low
+        high += np.int64(upwards)
+        low -= np.int64(not upwards)
+        k += 1
+    while low >= bottom:
+        far[k] = here - labels[low]
+        at[k] = low
+        low -= 1
+        k += 1
+    while high <= top:
+        far[k] = labels[high] - here
+        at[k] = high
+        high += 1
+        k += 1
+    _share(far, at, level, out)
 
 
 @jit()
-def _compare(row: Any, order: Any, labels: Any, i: Any, ranks: Any, step: Any, moved: Any) -> Any:
-    """Rank a sorted row; return its error and write where its gradient moves it, NaN if broken."""
-    broken = labels[i] - labels[i] != 0  # the distance of an infinite label to itself is NaN
+def _broken(row: Any, labels: Any, i: Any) -> Any:
+    """Whether a NaN is about; the distance of an infinite label to itself is one."""
+    found = labels[i] - labels[i] != 0
     for k in range(row.shape[0]):
-        broken |= row[k] != row[k] or labels[k] != labels[k]
-    if broken:
-        moved[:] = np.nan
-        return np.nan
-    _average_ranks(row, order, ranks)
-    _label_ranks(labels, i, moved)
-    total = 0.0
-    for k in range(row.shape[0]):
-        error = ranks[k] - moved[k]
-        total += np.float64(error) * error
-        moved[k] = row[k] + step * error
-    return total / row.shape[0]
+        found |= row[k] != row[k]
+        found |= labels[k] != labels[k]
+    return found
 
 
 @jit()
-def _slope(moved: Any, order: Any, ranks: Any, strength: Any, slope: Any) -> None:
-    if moved[0] != moved[0]:
-        slope[:] = np.nan
-        return
-    m = moved.shape[0]
-    _average_ranks(moved, order, slope)
-    for k in range(m):
-        slope[k] = (slope[k] - ranks[k]) / strength
-
-
-# Two functions that differ in their sort alone: numba cannot choose by dtype.
-
-
-@jit()
-def _visit32(
-    x: Any, labels: Any, step: Any, strength: Any, loss: Any, slope: Any, start: Any, stop: Any
-) -> None:
+def _visit(
+    x: Any, labels: Any, step: Any, strength: Any, level: Any, loss: Any, slope: Any,
+    start: Any, stop: Any,
+) -> None:  # fmt: skip
+    """Write the loss of each row, and its slope if there is room for it."""
     m = labels.shape[0]
     moved = np.empty((1, m), x.dtype)
     order = np.empty((1, m), np.int64)
+    at = np.empty(m, np.int64)
+    held = np.empty(m, x.dtype)
+    far = np.empty(m, labels.dtype)
     ranks = np.empty(m, x.dtype)
+    wanted = np.empty(m, x.dtype)
     for i in range(start, stop):
         row = x[i, :m]
+        if _broken(row, labels, i):
+            loss[i] = np.nan
+            slope[i, :m] = np.nan
+            continue
         moved[0, :] = row  # in the layout that the sort is compiled for already
-        _rows32(moved, order, True, 0, 1)
-        loss[i] = _compare(row, order[0], labels, i, ranks, step, moved[0])
+        _average_ranks(moved, order, held, level, ranks)
+        _label_ranks(labels, i, far, at, level, wanted)
+        total = 0.0
+        for k in range(m):
+            error = ranks[k] - wanted[k]
+            total += np.float64(error) * error
+            moved[0, k] = row[k] + step * error
+        loss[i] = total / m
         if slope.shape[1] > 0:
-            _rows32(moved, order, True, 0, 1)
-            _slope(moved[0], order[0], ranks, strength, slope[i, :m])
-
-
-@jit()
-def _visit64(
-    x: Any, labels: Any, step: Any, strength: Any, loss: Any, slope: Any, start: Any, stop: Any
-) -> None:
-    m = labels.shape[0]
-    moved = np.empty((1, m), x.dtype)
-    order = np.empty((1, m), np.int64)
-    ranks = np.empty(m, x.dtype)
-    for i in range(start, stop):
-        row = x[i, :m]
-        moved[0, :] = row  # in the layout that the sort is compiled for already
-        _rows64(moved, order, True, 0, 1)
-        loss[i] = _compare(row, order[0], labels, i, ranks, step, moved[0])
-        if slope.shape[1] > 0:
-            _rows64(moved, order, True, 0, 1)
-            _slope(moved[0], order[0], ranks, strength, slope[i, :m])
+            out = slope[i, :m]
+            _average_ranks(moved, order, held, level, out)
+            for k in range(m):
+                out[k] = (out[k] - ranks[k]) / strength
 
 
 def ranksim_rows(
@@ -143,7 +165,31 @@ def ranksim_rows(
     slope = np.zeros((n, n if want_slope else 0), x.dtype)
     step = x.dtype.type(2 * strength / max(m, 1))
     at = labels.detach()[:, 0].contiguous().numpy()[:m]
-    visit = _visit64 if x.dtype == np.float64 else _visit32
-    grain = max(1, 8192 // max(m, 1))
-    run([partial(visit, x, at, step, strength, loss, slope, a, b) for a, b in pieces(m, grain)])
+    level = (0.5 * (np.arange(2 * m + 1) + 1) / max(m, 1)).astype(x.dtype)
+    arguments = (x, at, step, strength, level, loss, slope)
+    by_rows(_visit, (m, m), *arguments)
     return torch.from_numpy(loss), torch.from_numpy(slope if want_slope else loss[:0].copy())
+
+
+@jit()
+def _pull(slope: Any, grad: Any, out: Any, first: Any, every: Any) -> None:
+    """Write every so many rows of tiles of the upper half, and their mirror images."""
+    n = slope.shape[0]
+    for a in range(first * _TILE, n, every * _TILE):
+        for b in range(a, n, _TILE):
+            for i in range(a, min(a + _TILE, n)):
+                for j in range(b, min(b + _TILE, n)):
+                    out[i, j] = grad[i] * slope[i, j] + grad[j] * slope[j, i]
+            for j in range(b, min(b + _TILE, n)):
+                for i in range(a, min(a + _TILE, n)):
+                    out[j, i] = out[i, j]
+
+
+def ranksim_pull(slope: Tensor, grad: Tensor) -> Tensor:
+    """As the function of this name in :mod:`rankgrad.kernels.reference.ranksim`."""
+    s = slope.detach().contiguous().numpy()
+    g = grad.detach().contiguous().numpy()
+    out = np.empty_like(s)
+    parts = len(pieces(s.size, 1 << 15, 4))
+    run([partial(_pull, s, g, out, first, parts) for first in range(parts)])
+    return torch.from_numpy(out)

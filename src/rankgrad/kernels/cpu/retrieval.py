@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
 
@@ -223,9 +224,9 @@ def _serve(
     weights: Tensor | None,
 ) -> Tensor:
     backward = weights is not None
-    s, flags = scores.detach().contiguous().numpy(), codes.contiguous().numpy()
+    s, flags = array(scores), array(codes)
     cuts, scales = np.array(ks, np.float64), np.array(widths, np.float64)
-    factors = np.empty(0, s.dtype) if weights is None else weights.detach().contiguous().numpy()
+    factors = np.empty(0, s.dtype) if weights is None else array(weights)
     out = np.zeros(s.shape[0], s.dtype)
     grad = np.zeros(s.shape if backward else (1, 0), s.dtype)
     call = partial(_rows, s, flags, 1.0 / temperature, cuts, scales, factors, backward, out, grad)

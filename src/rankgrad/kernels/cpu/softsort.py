@@ -1,14 +1,14 @@
 """Sums with the kernel ``exp(-|x_i - x_j|)`` by two decaying running sums: linear time."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
-from rankgrad.kernels.cpu.parallel import pieces, run
+from rankgrad.kernels.cpu.parallel import by_rows
 
 __all__ = ["softsort_sums"]
 
@@ -55,14 +55,9 @@ def softsort_sums(x: Tensor, v: Tensor, want_odd: bool) -> tuple[Tensor, Tensor 
 
     The rows of ``x`` [rows, n] are sorted, largest first; ``v`` is [rows, c, n].
     """
-    values, weights = x.contiguous().numpy(), v.contiguous().numpy()
+    values, weights = array(x), array(v)
     even = np.empty_like(weights)
     odd = np.empty_like(weights) if want_odd else np.empty((0, 0, 0), weights.dtype)
     rows, channels, n = weights.shape
-    run(
-        [
-            partial(_rows, values, weights, even, odd, want_odd, a, b)
-            for a, b in pieces(rows * channels, max(1, 8192 // max(n, 1)))
-        ]
-    )
+    by_rows(_rows, (rows * channels, n), values, weights, even, odd, want_odd)
     return torch.from_numpy(even), torch.from_numpy(odd) if want_odd else None

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from torch import Tensor
 
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
 
-__all__ = ["argsort", "argsort_into"]
+__all__ = ["argsort", "argsort_into", "sort_rows"]
 
 _SHORT_ROW = 4096  # below it 256 buckets win over 2,048, which take longer to clear than to use
 _TINY_ROW = 48  # below it insertion wins
@@ -138,27 +138,36 @@ def _radix64(x: Any, order: Any, descending: Any) -> None:
     order[:] = at
 
 
-@jit()
-def _rows32(x: Any, order: Any, descending: Any, start: Any, stop: Any) -> None:
-    for row in range(start, stop):
-        if x.shape[1] < _TINY_ROW:
-            _insertion32(x[row], order[row], descending)
+def _sort(x: Any, order: Any, descending: Any) -> None:
+    raise NotImplementedError("for compiled code, which chooses by dtype")
+
+
+@overload(_sort)
+def _(x: Any, order: Any, descending: Any) -> Any:
+    def single(x: Any, order: Any, descending: Any) -> None:
+        if x.shape[0] < _TINY_ROW:
+            _insertion32(x, order, descending)
         else:
-            _radix32(x[row], order[row], descending)
+            _radix32(x, order, descending)
+
+    def double(x: Any, order: Any, descending: Any) -> None:
+        _radix64(x, order, descending)
+
+    return double if x.dtype == types.float64 else single
 
 
 @jit()
-def _rows64(x: Any, order: Any, descending: Any, start: Any, stop: Any) -> None:
+def sort_rows(x: Any, order: Any, descending: Any, start: Any, stop: Any) -> None:
+    """Write the stable argsort of the rows from ``start`` to ``stop`` into ``order`` (int64)."""
     for row in range(start, stop):
         if x.shape[1] > 0:
-            _radix64(x[row], order[row], descending)
+            _sort(x[row], order[row], descending)
 
 
 def argsort_into(x: Any, order: Any, descending: bool) -> None:
     """Write the stable argsort of each row of the numpy matrix ``x`` into ``order`` (int64)."""
-    rows = _rows64 if x.dtype == np.float64 else _rows32
     grain = max(1, 8192 // max(x.shape[1], 1))
-    run([partial(rows, x, order, descending, a, b) for a, b in pieces(x.shape[0], grain)])
+    run([partial(sort_rows, x, order, descending, a, b) for a, b in pieces(x.shape[0], grain)])
 
 
 def argsort(x: Tensor, descending: bool) -> Tensor:

@@ -1,15 +1,15 @@
 """Soft top-k indicators: one sort, two running sums and one square root a row."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
-from rankgrad.kernels.cpu.parallel import pieces, run
-from rankgrad.kernels.cpu.sorting import _rows32, _rows64
+from rankgrad.kernels.cpu.parallel import by_rows
+from rankgrad.kernels.cpu.sorting import sort_rows
 
 __all__ = ["soft_topk", "soft_topk_vjp"]
 
@@ -171,10 +171,6 @@ def _topk_vjp_rows(
         grad_scale[row] = steep / s
 
 
-def _array(x: Tensor) -> Any:
-    return x.detach().contiguous().numpy()
-
-
 def soft_topk(
     x: Tensor, mask: Tensor | None, k: Tensor, scale: Tensor, log: bool
 ) -> tuple[Tensor, Tensor]:
@@ -183,20 +179,17 @@ def soft_topk(
     ``k`` and ``scale`` are float64 [rows]; with ``log`` the indicators' logarithms. A threshold is
     a score and a shift from it in units of ``scale``; infinite where all or none are in.
     """
-    values = _array(x)
-    flags = None if mask is None else _array(mask)
-    ks, scales = _array(k), _array(scale)
+    values = array(x)
+    flags, ks, scales = array(mask), array(k), array(scale)
     order = np.empty(values.shape, np.int64)
     out = np.empty_like(values)
     threshold = np.empty((values.shape[0], 2), np.float64)
-    sort = _rows64 if values.dtype == np.float64 else _rows32
 
     def serve(start: int, stop: int) -> None:
-        sort(values, order, True, start, stop)
+        sort_rows(values, order, True, start, stop)
         _topk_rows(values, flags, order, ks, scales, log, out, threshold, start, stop)
 
-    grain = max(1, 8192 // max(values.shape[1], 1))
-    run([partial(serve, a, b) for a, b in pieces(values.shape[0], grain)])
+    by_rows(serve, values.shape)
     return torch.from_numpy(out), torch.from_numpy(threshold)
 
 
@@ -204,16 +197,11 @@ def soft_topk_vjp(
     grad: Tensor, x: Tensor, mask: Tensor | None, threshold: Tensor, scale: Tensor, log: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of the scores, of ``k`` and of ``scale``."""
-    values = _array(x)
+    values = array(x)
     out = np.empty_like(values)
     grad_k, grad_scale = np.empty(len(values)), np.empty(len(values))
-    flags = None if mask is None else _array(mask)
-    arrays = (_array(grad), values, flags, _array(threshold), _array(scale), log)
-    grain = max(1, 8192 // max(values.shape[1], 1))
-    run(
-        [
-            partial(_topk_vjp_rows, *arrays, out, grad_k, grad_scale, a, b)
-            for a, b in pieces(values.shape[0], grain)
-        ]
-    )
+    by_rows(
+        _topk_vjp_rows, values.shape, array(grad), values, array(mask), array(threshold),
+        array(scale), log, out, grad_k, grad_scale,
+    )  # fmt: skip
     return torch.from_numpy(out), torch.from_numpy(grad_k), torch.from_numpy(grad_scale)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rankgrad.kernels.cuda.launch import ceil_div, launch, scalar, search_steps
 from rankgrad.kernels.cuda.ramp import weigh
-from rankgrad.kernels.cuda.running import any_between, between
+from rankgrad.kernels.cuda.running import any_between, weight_between
 from rankgrad.kernels.cuda.search import first_beyond, query
 from rankgrad.kernels.cuda.sorted_lists import SortedLists
 
@@ -126,15 +126,10 @@ def _laplace_sums(
     far = tl.load(above + j, mask=upper, other=0.0) * _decay(x, key, speed)
     far = tl.where(upper, 0.5 * far, 0.0)
     first, last, place = begin + row, end + row, j + row  # one running sum more than keys
-    if weight is None:
-        if MIRRORED:
-            whole = (place - first).to(tl.float64)
-        else:
-            whole = (last - place).to(tl.float64)
-    elif MIRRORED:
-        whole = between(weight, weight_rest, first, place, live)
+    if MIRRORED:
+        whole = weight_between(weight, weight_rest, first, place, live)
     else:
-        whole = between(weight, weight_rest, place, last, live)
+        whole = weight_between(weight, weight_rest, place, last, live)
     broken = broken | any_between(spoilt, first, last, live)
     if MIRRORED:
         out = whole + (far - near)

@@ -67,7 +67,7 @@ def _project(x: Tensor, mask: Tensor | None, strength: float, rank: bool) -> tup
     out, block = torch.empty_like(x), torch.empty_like(x, dtype=torch.int32)
     if x.numel() == 0:
         return out, block
-    order, y, valid = by_torch._ordered(x, mask)
+    order, y, valid = by_torch.ordered(x, mask)
     many = valid.sum(-1)
     infinite = y.isinf() & valid
     above = infinite & (y > 0)

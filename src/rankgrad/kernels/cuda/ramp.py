@@ -8,7 +8,7 @@ from torch import Tensor
 from rankgrad.comparisons import Ramp, Step
 from rankgrad.kernels.cuda.cells import cell_edge, cell_width, second_cell, within_cell
 from rankgrad.kernels.cuda.launch import ceil_div, launch, scalar, search_steps
-from rankgrad.kernels.cuda.running import any_between, between, running
+from rankgrad.kernels.cuda.running import any_between, between, running, weight_between
 from rankgrad.kernels.cuda.search import first_ahead, query
 from rankgrad.kernels.cuda.sorted_lists import SortedLists
 
@@ -92,26 +92,16 @@ def _ramp_sums(
         turn = second_cell(keys, lo, hi, edge, cell, steps) + row
     # Each row has one running sum more than keys.
     begin, end, lo, hi = begin + row, end + row, lo + row, hi + row
-    if weight is None:
-        inside = (hi - lo).to(tl.float64)
-        if MIRRORED:
-            whole = (lo - begin).to(tl.float64)
-        else:
-            whole = (end - hi).to(tl.float64)
+    inside = weight_between(weight, weight_rest, lo, hi, live)
+    if MIRRORED:
+        whole = weight_between(weight, weight_rest, begin, lo, live)
     else:
-        inside = between(weight, weight_rest, lo, hi, live)
-        if MIRRORED:
-            whole = between(weight, weight_rest, begin, lo, live)
-        else:
-            whole = between(weight, weight_rest, hi, end, live)
+        whole = weight_between(weight, weight_rest, hi, end, live)
     broken = broken | any_between(spoilt, begin, end, live)
     out = whole + tl.load(tie) * inside
     steep = tl.zeros([BLOCK], tl.float64)
     if RAMP:
-        if weight is None:
-            second = (hi - turn).to(tl.float64)
-        else:
-            second = between(weight, weight_rest, turn, hi, live)
+        second = weight_between(weight, weight_rest, turn, hi, live)
         rise = between(lever, lever_rest, lo, hi, live) + inside * (edge - x) + second * cell
         # Infinities are only ever tied.
         rise = tl.where(tl.abs(x) == float("inf"), 0.0, rise) / (2.0 * delta)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rankgrad.kernels.cuda.launch import ceil_div, launch
 
-__all__ = ["any_between", "between", "plus", "running"]
+__all__ = ["any_between", "between", "plus", "running", "weight_between"]
 
 _STEPS = 16  # elements to a lane
 _BLOCK = 128  # lanes to a program
@@ -34,6 +34,16 @@ def between(total, rest, a, b, live):
     high = tl.load(total + b, mask=live, other=0.0) - tl.load(total + a, mask=live, other=0.0)
     low = tl.load(rest + b, mask=live, other=0.0) - tl.load(rest + a, mask=live, other=0.0)
     return high + low
+
+
+@triton.jit
+def weight_between(total, rest, a, b, live):
+    """Return the sum of the weights ``a .. b``, from running sums; their number if all are one."""
+    if total is None:
+        found = (b - a).to(tl.float64)
+    else:
+        found = between(total, rest, a, b, live)
+    return found
 
 
 @triton.jit

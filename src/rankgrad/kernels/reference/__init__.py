@@ -16,7 +16,7 @@ from rankgrad.kernels.reference.isotonic import (
 from rankgrad.kernels.reference.network import network_apply, network_gradient
 from rankgrad.kernels.reference.pairwise import pairwise, pairwise_order
 from rankgrad.kernels.reference.ranking import hard_rank
-from rankgrad.kernels.reference.ranksim import ranksim_rows
+from rankgrad.kernels.reference.ranksim import ranksim_pull, ranksim_rows
 from rankgrad.kernels.reference.retrieval import soft_retrieval, soft_retrieval_backward
 from rankgrad.kernels.reference.softsort import softsort_sums
 from rankgrad.kernels.reference.sorting import argsort
@@ -38,6 +38,7 @@ __all__ = [
     "project_rank_vjp",
     "project_sort",
     "project_sort_vjp",
+    "ranksim_pull",
     "ranksim_rows",
     "soft_retrieval",
     "soft_retrieval_backward",

@@ -3,14 +3,9 @@
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.reference.tiles import tiles
+
 __all__ = ["coupling_apply", "coupling_logsumexp"]
-
-_TILE = 1 << 22  # matrix elements evaluated at once
-
-
-def _tiles(rows: int, n_a: int, n_x: int) -> list[slice]:
-    step = max(1, _TILE // max(rows * n_x, 1))
-    return [slice(start, start + step) for start in range(0, n_a, step)]
 
 
 def coupling_logsumexp(a: Tensor, x: Tensor, g: Tensor) -> Tensor:
@@ -19,7 +14,7 @@ def coupling_logsumexp(a: Tensor, x: Tensor, g: Tensor) -> Tensor:
     An element with ``g_j = -inf`` is not there.
     """
     out = torch.empty_like(a)
-    for part in _tiles(a.shape[0], a.shape[1], x.shape[1]):
+    for part in tiles(a.shape[1], x.numel()):
         out[:, part] = torch.logsumexp(a[:, part, None] * x[:, None, :] + g[:, None, :], dim=-1)
     return out
 
@@ -30,7 +25,7 @@ def coupling_apply(a: Tensor, x: Tensor, f: Tensor, g: Tensor, v: Tensor) -> Ten
     Rows with ``f_i = -inf`` are zero, columns with ``g_j = -inf`` are not there.
     """
     out = v.new_empty((v.shape[0], v.shape[1], a.shape[1]))
-    for part in _tiles(a.shape[0], a.shape[1], x.shape[1]):
+    for part in tiles(a.shape[1], x.numel()):
         logits = a[:, part, None] * x[:, None, :] + f[:, part, None] + g[:, None, :]
         out[:, :, part] = torch.einsum("rij,rcj->rci", logits.exp(), v)
     return out

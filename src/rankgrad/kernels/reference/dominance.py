@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-__all__ = ["dominance"]
+from rankgrad.kernels.reference.tiles import tiles
 
-_TILE = 1 << 22  # pairs evaluated at once
+__all__ = ["dominance"]
 
 
 def dominance(
@@ -19,11 +19,10 @@ def dominance(
     out = torch.zeros_like(weights)
     places = torch.arange(p, device=scores.device)
     low = torch.repeat_interleave(starts[:-1], starts.diff(), output_size=p)
-    step = max(1, _TILE // max(p, 1))
-    for a in range(0, p, step):
-        x = scores[None, :] - scores[a : a + step, None]
+    for part in tiles(p, p):
+        x = scores[None, :] - scores[part, None]
         h = (x / (2 * delta) + 0.5).clamp(0, 1) if delta > 0 else (x >= 0).to(scores.dtype)
-        partner = (places >= low[a : a + step, None]) & (places < ends[a : a + step, None])
+        partner = (places >= low[part, None]) & (places < ends[part, None])
         for c in range(weights.shape[0]):  # a NaN weight may reach its partners only
-            out[c, a : a + step] = (h * weights[c]).masked_fill(~partner, 0.0).sum(-1)
+            out[c, part] = (h * weights[c]).masked_fill(~partner, 0.0).sum(-1)
     return out

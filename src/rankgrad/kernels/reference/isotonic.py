@@ -9,20 +9,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rankgrad.kernels.reference.sorting import argsort
+from rankgrad.kernels.reference.sorting import argsort_valid
 
-__all__ = ["project_rank", "project_rank_vjp", "project_sort", "project_sort_vjp"]
+__all__ = ["ordered", "project_rank", "project_rank_vjp", "project_sort", "project_sort_vjp"]
 
 
-def _ordered(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def ordered(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return what sorts the rows with masked elements last, sorted float64 values, and which."""
-    order = argsort(x, True)
-    if mask is None:
-        valid = torch.ones_like(order, dtype=torch.bool)
-    else:
-        last = argsort((~mask).gather(-1, order).to(x.dtype), False)
-        order = order.gather(-1, last)
-        valid = mask.gather(-1, order)
+    order = argsort_valid(x, mask, True)
+    valid = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.gather(-1, order)
     return order, x.gather(-1, order).double(), valid
 
 
@@ -72,7 +67,7 @@ def project_rank(
     x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the soft ranks of each row of ``x`` [rows, n], 0 where masked, and the blocks."""
-    order, y, valid = _ordered(x, mask)
+    order, y, valid = ordered(x, mask)
     walls = _walls(y, valid)
     y = torch.where(y.isinf(), 0.0, y)
     place = torch.arange(1, x.shape[-1] + 1, dtype=y.dtype, device=y.device).expand_as(y)
@@ -103,7 +98,7 @@ def project_sort(
     x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the softly sorted rows of ``x`` [rows, n], largest first, and the blocks."""
-    order, y, valid = _ordered(x, mask)
+    order, y, valid = ordered(x, mask)
     walls = torch.zeros_like(valid)
     walls[..., 1:] = valid[..., 1:] != valid[..., :-1]
     place = torch.arange(x.shape[-1], dtype=y.dtype, device=y.device).expand_as(y)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from rankgrad.comparisons import Comparison, Ramp, Step
 from rankgrad.kernels.reference.sorting import argsort
+from rankgrad.kernels.reference.tiles import tiles
 
 __all__ = ["pairwise", "pairwise_order"]
-
-_TILE = 1 << 22  # pairs evaluated at once
 
 
 def pairwise_order(x: Tensor, segments: Tensor | None) -> Tensor:
@@ -58,20 +57,18 @@ def _by_tiles(
     k_segments: Tensor | None,
     comparison: Comparison,
 ) -> tuple[Tensor, Tensor]:
-    rows, n_q = q.shape
     value, slope = torch.zeros_like(q), torch.zeros_like(q)
-    step = max(1, _TILE // max(rows * k.shape[1], 1))
-    for a in range(0, n_q, step):
-        x = k[:, None, :] - q[:, a : a + step, None]
-        x = torch.where(k[:, None, :] == q[:, a : a + step, None], 0.0, x)  # inf - inf is a tie
+    for part in tiles(q.shape[1], k.numel()):
+        x = k[:, None, :] - q[:, part, None]
+        x = torch.where(k[:, None, :] == q[:, part, None], 0.0, x)  # inf - inf is a tie
         h, d = comparison.value(x), comparison.derivative(x)
         if w is not None:
             h, d = h * w[:, None, :], d * w[:, None, :]
         if q_segments is not None and k_segments is not None:
-            other = q_segments[:, a : a + step, None] != k_segments[:, None, :]
+            other = q_segments[:, part, None] != k_segments[:, None, :]
             h, d = h.masked_fill(other, 0.0), d.masked_fill(other, 0.0)
-        value[:, a : a + step] = h.sum(-1, dtype=torch.float64)
-        slope[:, a : a + step] = d.sum(-1, dtype=torch.float64)
+        value[:, part] = h.sum(-1, dtype=torch.float64)
+        slope[:, part] = d.sum(-1, dtype=torch.float64)
     return value, slope
 
 

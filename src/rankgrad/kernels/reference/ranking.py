@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rankgrad.kernels.reference.sorting import argsort
+from rankgrad.kernels.reference.sorting import argsort_valid
 
 __all__ = ["hard_rank"]
 
@@ -13,9 +13,7 @@ def hard_rank(
 ) -> Tensor:
     """Return the ranks of the valid elements of each row of ``x`` [rows, n]; 0 where masked."""
     valid = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
-    order = argsort(x, descending)
-    if mask is not None:  # valid ones first, each part in its order
-        order = order.gather(-1, argsort((~valid).gather(-1, order).to(x.dtype), False))
+    order = argsort_valid(x, mask, descending)
     place = torch.arange(1, x.shape[-1] + 1, device=x.device).expand_as(order)
     count = valid.sum(-1, keepdim=True)
     if ties == "ordinal":

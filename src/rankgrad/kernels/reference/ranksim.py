@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rankgrad.kernels.reference.ranking import hard_rank
 
-__all__ = ["ranksim_rows"]
+__all__ = ["ranksim_pull", "ranksim_rows"]
 
 
 def ranksim_rows(
@@ -42,3 +42,9 @@ def ranksim_rows(
         return loss, similarity.new_empty(0)
     moved = similarity + (2 * strength / m).to(similarity.dtype) * error
     return loss, (hard_rank(moved, mask, True, "average", True) - ranks) / strength
+
+
+def ranksim_pull(slope: Tensor, grad: Tensor) -> Tensor:
+    """Return ``grad_i slope_ij + grad_j slope_ji``: a similarity belongs to two rows."""
+    pull = grad[:, None] * slope
+    return pull + pull.mT

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["soft_retrieval", "soft_retrieval_backward"]
+from rankgrad.kernels.reference.tiles import tiles
 
-_TILE = 1 << 22  # pairs evaluated at once
+__all__ = ["soft_retrieval", "soft_retrieval_backward"]
 
 
 def soft_retrieval(
@@ -55,8 +55,8 @@ def _tiles(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
     """Yield relevant items: row, column, rank, rank among the relevant, and what is ahead."""
     rows, columns = (codes == 2).nonzero(as_tuple=True)
-    step = max(1, _TILE // max(scores.shape[1], 1))
-    for row, column in zip(rows.split(step), columns.split(step), strict=True):
+    for part in tiles(rows.numel(), scores.shape[1]):
+        row, column = rows[part], columns[part]
         keys, query = scores[row], scores[row, column, None]
         # The difference of equal infinities is a tie.
         ahead = torch.sigmoid(torch.where(keys == query, 0.0, keys - query) / temperature)

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-__all__ = ["softsort_sums"]
+from rankgrad.kernels.reference.tiles import tiles
 
-_TILE = 1 << 22  # pairs evaluated at once
+__all__ = ["softsort_sums"]
 
 
 def softsort_sums(x: Tensor, v: Tensor, want_odd: bool) -> tuple[Tensor, Tensor | None]:
@@ -17,12 +17,10 @@ def softsort_sums(x: Tensor, v: Tensor, want_odd: bool) -> tuple[Tensor, Tensor 
     """
     even = torch.empty_like(v)
     odd = torch.empty_like(v) if want_odd else None
-    n = x.shape[1]
-    step = max(1, _TILE // max(x.numel(), 1))
-    for a in range(0, n, step):
-        gap = x[:, a : a + step, None] - x[:, None, :]
+    for part in tiles(x.shape[1], x.numel()):
+        gap = x[:, part, None] - x[:, None, :]
         kernel = torch.exp(-gap.abs())
-        even[:, :, a : a + step] = torch.einsum("rij,rcj->rci", kernel, v)
+        even[:, :, part] = torch.einsum("rij,rcj->rci", kernel, v)
         if odd is not None:
-            odd[:, :, a : a + step] = torch.einsum("rij,rcj->rci", kernel * gap.sign(), v)
+            odd[:, :, part] = torch.einsum("rij,rcj->rci", kernel * gap.sign(), v)
     return even, odd

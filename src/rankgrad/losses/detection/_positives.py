@@ -14,7 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.checks import check_floating, check_same_device, check_same_shape, compute_dtype
+from rankgrad.checks import (
+    check_floating,
+    check_real,
+    check_same_device,
+    check_same_shape,
+    compute_dtype,
+    result_dtype,
+)
 from rankgrad.comparisons import Comparison, Ramp, Step
 
 __all__ = [
@@ -64,7 +71,7 @@ class Positives:
         """Return ``sum_j weights_j H(s_j - s_i)`` over the positives of the same segment."""
         segment = None if self.groups is None else self.segment[None]
         scores = self.scores[None]
-        order = kernels.implementation("pairwise_order", scores.device)(scores, segment)
+        order = torch.arange(scores.shape[1], device=scores.device)[None]  # sorted as they are
         value, _ = kernels.implementation("pairwise", scores.device)(
             scores,
             scores,
@@ -78,7 +85,8 @@ class Positives:
             want_value=True,
             want_slope=False,
         )
-        return value[0]  # type: ignore[no-any-return]  # a kernel found by name
+        found: Tensor = value[0]
+        return found
 
     def negatives_ahead(self, logits: Tensor, targets: Tensor, delta: float) -> Tensor:
         """Return the false positives ``sum_j H(x_j - s_i)`` of every positive."""
@@ -87,6 +95,14 @@ class Positives:
         serve = kernels.implementation("negatives_ahead", logits.device)
         ahead: Tensor = serve(logits, targets, self.groups, self.scores, self.starts, delta)
         return ahead
+
+    def spread(self, logits: Tensor, targets: Tensor, delta: float, push: Tensor) -> Tensor:
+        """Return the gradient at every negative, ``sum_i push_i H(x_j - s_i)``; 0 elsewhere."""
+        if self.index.numel() == 0:
+            return torch.zeros_like(logits)
+        serve = kernels.implementation("spread_to_negatives", logits.device)
+        out: Tensor = serve(logits, targets, self.groups, self.scores, self.starts, delta, push)
+        return out
 
 
 def comparison(delta: float) -> Comparison:
@@ -101,10 +117,7 @@ def flat_inputs(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Check the arguments that all detection losses take; return them flat, in one dtype."""
     check_floating("logits", logits)
-    if not isinstance(targets, Tensor):
-        raise TypeError(f"targets must be a torch.Tensor, got {type(targets).__name__}")
-    if targets.is_complex():
-        raise TypeError(f"targets must be a real tensor, got dtype {targets.dtype}")
+    check_real("targets", targets)
     check_same_shape("targets", targets, "logits", logits)
     check_same_device("targets", targets, "logits", logits)
     if segments is not None:
@@ -178,12 +191,7 @@ def gradient(
     push: Tensor,
 ) -> Tensor:
     """Return the dense gradient: ``-pull`` at the positives, the pushed sums at the negatives."""
-    if positives.index.numel() == 0:
-        return torch.zeros_like(logits)
-    serve = kernels.implementation("spread_to_negatives", logits.device)
-    out: Tensor = serve(
-        logits, targets, positives.groups, positives.scores, positives.starts, delta, push
-    )
+    out = positives.spread(logits, targets, delta, push)
     out[positives.index] = -pull.to(out.dtype)
     return out
 
@@ -194,4 +202,4 @@ def reduced(errors: Tensor, count: Tensor, reduction: str, logits: Tensor) -> Te
         errors = errors.view(logits.shape)
     elif reduction == "mean":
         errors = errors / count.clamp(min=1)
-    return errors.to(logits.dtype)
+    return errors.to(result_dtype(logits))

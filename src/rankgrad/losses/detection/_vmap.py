@@ -6,21 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankgrad.operators import front
+
 __all__ = ["fold_backward", "fold_forward", "folded"]
-
-
-def _batched(x: Tensor, dim: int | None, size: int) -> Tensor:
-    return x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
 
 
 def folded(
     size: int, logits: Tensor, targets: Tensor, segments: Tensor | None, dims: tuple[Any, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return flat logits, targets and segments in which every sample has segments of its own."""
-    logits, targets = _batched(logits, dims[0], size), _batched(targets, dims[1], size)
+    logits, targets = front(logits, dims[0], size), front(targets, dims[1], size)
     row = torch.arange(size, device=logits.device)[:, None].expand(logits.shape)
     if segments is not None:
-        row = _numbered(_batched(segments, dims[2], size)) * size + row
+        row = _numbered(front(segments, dims[2], size)) * size + row
     return logits.reshape(-1), targets.reshape(-1), row.reshape(-1)
 
 
@@ -66,7 +64,7 @@ def fold_backward(op: Any, errors: int) -> None:
         x, t, ids = folded(size, logits, targets, segments, in_dims[errors:])
         cotangents = []
         for g, dim in zip(args[:errors], in_dims, strict=False):
-            rows = _batched(g, dim, size)
+            rows = front(g, dim, size)
             rows = rows[:, None] if rows.dim() == 1 else rows
             cotangents.append(rows.expand(size, x.numel() // size).reshape(-1))
         return op(*cotangents, x, t, ids, state, delta).view(size, x.numel() // size), 0

@@ -108,11 +108,7 @@ class Everyone:
         self, logits: Tensor, targets: Tensor, delta: float, pull: Tensor, push: Tensor
     ) -> Tensor:
         """Return the gradient at this worker's logits; see the single-process function."""
-        if self.targets.numel() == 0:
-            return torch.zeros_like(logits)
-        serve = kernels.implementation("spread_to_negatives", logits.device)
-        found = self.positives
-        out: Tensor = serve(logits, targets, found.groups, found.scores, found.starts, delta, push)
+        out = self.positives.spread(logits, targets, delta, push)
         out[self.index] = -self.mine(pull).to(out.dtype)
         return out
 

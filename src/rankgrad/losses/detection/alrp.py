@@ -1,6 +1,6 @@
 """aLRP loss: average localisation-recall-precision, one ranking for class and box."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,9 +11,12 @@ from rankgrad.checks import (
     check_finite_number,
     check_floating,
     check_positive,
+    check_reduction,
     check_same_device,
+    result_dtype,
 )
 from rankgrad.distributed import Group, all_sum, members
+from rankgrad.losses._module import settings
 from rankgrad.losses.detection._positives import (
     EPS,
     Positives,
@@ -131,14 +134,14 @@ def _(
     )
 
 
-def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     logits, targets, _, segments, delta, _ = inputs
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(logits, targets, segments, output[-1])
     ctx.delta = delta
 
 
-def _backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
+def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     grad = ranking_backward(grad, *ctx.saved_tensors, ctx.delta)
     return grad, None, None, None, None, None
 
@@ -147,7 +150,16 @@ _alrp.register_autograd(_backward, setup_context=_setup)
 
 
 @_alrp.register_vmap
-def _(info, in_dims, logits, targets, localization, segments, delta, dense):  # type: ignore[no-untyped-def]
+def _(
+    info: Any,
+    in_dims: tuple[Any, ...],
+    logits: Tensor,
+    targets: Tensor,
+    localization: Tensor,
+    segments: Tensor | None,
+    delta: float,
+    dense: bool,
+) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
     size = info.batch_size
     x, t, ids = folded(size, logits, targets, segments, (*in_dims[:2], in_dims[3]))
     errors = localization.expand(size, -1) if in_dims[2] is None else localization
@@ -215,7 +227,7 @@ def alrp(
     (0.404, 0.1535)
     """
     delta = check_positive("delta", delta, zero_allowed=True)
-    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    check_reduction(reduction)
     check_floating("localization", localization)
     if localization.dim() != 1:
         raise ValueError(
@@ -249,7 +261,9 @@ def alrp(
         located = all_sum(located.sum(), group)
     if reduction == "mean":
         located = located / count
-    return ALRP(reduced(error, count, reduction, logits), located.to(localization.dtype), rank)
+    return ALRP(
+        reduced(error, count, reduction, logits), located.to(result_dtype(localization)), rank
+    )
 
 
 class ALRPLoss(nn.Module):
@@ -288,10 +302,7 @@ class ALRPLoss(nn.Module):
         self.parts = {}
 
     def extra_repr(self) -> str:
-        return (
-            f"delta={self.delta}, localization_weight={self.localization_weight}, "
-            f"reduction={self.reduction!r}"
-        )
+        return settings(self, "delta", "localization_weight", "reduction")
 
     def forward(
         self,

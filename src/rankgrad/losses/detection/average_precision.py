@@ -1,11 +1,14 @@
 """AP loss: one minus the interpolated average precision."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rankgrad.checks import check_choice, check_positive
+from rankgrad.checks import check_positive, check_reduction
 from rankgrad.distributed import Group, members
+from rankgrad.losses._module import settings
 from rankgrad.losses.detection._positives import (
     Positives,
     comparison,
@@ -105,7 +108,7 @@ def _(
     return torch.empty_like(logits)
 
 
-def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     logits, targets, segments, delta, _ = inputs
     _, count, state = output
     ctx.mark_non_differentiable(count, state)
@@ -113,7 +116,7 @@ def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own 
     ctx.delta = delta
 
 
-def _backward(ctx, grad, _count, _state):  # type: ignore[no-untyped-def]
+def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     return ranking_backward(grad, *ctx.saved_tensors, ctx.delta), None, None, None, None
 
 
@@ -169,7 +172,7 @@ def ap_loss(
     0.3636
     """
     delta = check_positive("delta", delta, zero_allowed=True)
-    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    check_reduction(reduction)
     x, t, ids = flat_inputs(logits, targets, segments)
     dense = reduction == "none"
     if (workers := members(group)) is None:
@@ -199,12 +202,12 @@ class APLoss(nn.Module):
     def __init__(self, delta: float = 1.0, reduction: str = "mean", group: Group = None) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
-        check_choice("reduction", reduction, ("mean", "sum", "none"))
+        check_reduction(reduction)
         self.reduction = reduction
         self.group = group
 
     def extra_repr(self) -> str:
-        return f"delta={self.delta}, reduction={self.reduction!r}"
+        return settings(self, "delta", "reduction")
 
     def forward(
         self,

@@ -1,6 +1,7 @@
 """Self-balancing: how the ranking losses weigh the box loss beside them, without a setting."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,27 +59,27 @@ class EpochBalance:
             raise ValueError(f"steps must be an integer >= 1, got {steps!r}")
         self.steps = steps
         self.weight = check_positive("initial", initial)
-        self._sums: list[Tensor] = []
+        self._sums: Tensor | None = None
         self._seen = 0
 
     def update(self, classification: Tensor, localization: Tensor) -> None:
         """Note the two parts of one step, and renew the weight when the epoch is over."""
         pair = torch.stack((classification.detach(), localization.detach())).double()
-        self._sums = [self._sums[0] + pair] if self._sums else [pair]
+        self._sums = pair if self._sums is None else self._sums.to(pair.device) + pair
         self._seen += 1
         if self._seen == self.steps:  # the one moment at which values are read off the device
-            total_classification, total_localization = self._sums[0].tolist()
+            total_classification, total_localization = self._sums.tolist()
             if total_localization > 0 and math.isfinite(total_localization + total_classification):
                 self.weight = (total_localization + total_classification) / total_localization
-            self._sums, self._seen = [], 0
+            self._sums, self._seen = None, 0
 
-    def state_dict(self) -> dict[str, float | int | list[float]]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`load_state_dict` takes to go on from here."""
-        sums = self._sums[0].tolist() if self._sums else [0.0, 0.0]
+        sums = [0.0, 0.0] if self._sums is None else self._sums.tolist()
         return {"weight": self.weight, "seen": self._seen, "sums": sums}
 
-    def load_state_dict(self, state: dict[str, float | int | list[float]]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        self.weight = float(state["weight"])  # type: ignore[arg-type]  # one of a kind by key
-        self._seen = int(state["seen"])  # type: ignore[arg-type]
-        self._sums = [torch.tensor(state["sums"], dtype=torch.float64)] if self._seen else []
+        self.weight = float(state["weight"])
+        self._seen = int(state["seen"])
+        self._sums = torch.tensor(state["sums"], dtype=torch.float64) if self._seen else None

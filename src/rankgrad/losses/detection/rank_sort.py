@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rankgrad import kernels
-from rankgrad.checks import check_choice, check_positive
+from rankgrad.checks import check_positive, check_reduction
 from rankgrad.distributed import Group, members
+from rankgrad.losses._module import settings
 from rankgrad.losses.detection._positives import (
     EPS,
     Positives,
@@ -37,37 +39,40 @@ def _dominance(
     return out
 
 
-class _ByQuality:
-    """The positives in descending order of target within each segment, for dominance sums."""
+def _sums_over_better(
+    positives: Positives,
+    quality: Tensor,
+    weights: Sequence[Tensor],
+    delta: float,
+    *,
+    strictly: bool,
+    behind: bool,
+) -> Tensor:
+    """Return ``sum_j w_j H(s_j - s_i)`` over the better ``j`` of the segment, for all weights.
 
-    def __init__(self, positives: Positives, quality: Tensor) -> None:
-        order = quality.argsort(descending=True, stable=True)
-        values = quality[order]
-        opens = torch.ones(values.shape, dtype=torch.bool, device=values.device)
-        opens[1:] = values[1:] != values[:-1]
-        if positives.groups is not None:
-            segment = positives.segment
-            order = order[segment[order].argsort(stable=True)]
-            values, segment = quality[order], segment[order]
-            opens[1:] = (values[1:] != values[:-1]) | (segment[1:] != segment[:-1])
-        self.order = order
-        self.starts = positives.starts
-        self.scores = positives.scores[order]
-        self.edges = torch.nn.functional.pad(opens.nonzero()[:, 0], (0, 1), value=opens.numel())
-        self.run = opens.cumsum(0).sub_(1)  # which run of equal targets
+    Behind, of ``H(s_i - s_j)``. Better: of higher target, or unless ``strictly`` of the same.
+    """
+    segment = None if positives.groups is None else positives.segment
+    sort = kernels.implementation("pairwise_order", quality.device)
+    order = sort(-quality[None], None if segment is None else segment[None])[0]
+    ends = _ends_of_better(quality[order], None if segment is None else segment[order], strictly)
+    scores = _finite(positives.scores[order], delta)
+    if behind:
+        scores.neg_()
+    found = _dominance(
+        scores, torch.stack([w[order] for w in weights]), ends, positives.starts, delta
+    )
+    return torch.empty_like(found).index_copy_(1, order, found)
 
-    def sums(self, weights: Tensor, delta: float, *, strictly: bool, behind: bool) -> Tensor:
-        """Return ``sum_j w_cj H(s_j - s_i)`` over the better ``j``; behind, of ``H(s_i - s_j)``.
 
-        Better means of higher target, or unless ``strictly`` of the same.
-        """
-        scores = _finite(self.scores, delta)
-        scores = -scores if behind else scores
-        ends = self.edges[:-1] if strictly else self.edges[1:]
-        found = _dominance(
-            scores, weights[:, self.order].contiguous(), ends[self.run], self.starts, delta
-        )
-        return torch.empty_like(found).index_copy_(1, self.order, found)
+def _ends_of_better(quality: Tensor, segment: Tensor | None, strictly: bool) -> Tensor:
+    """Return where the better ones end for each positive, in descending order of quality."""
+    opens = torch.ones(quality.shape, dtype=torch.bool, device=quality.device)
+    opens[1:] = quality[1:] != quality[:-1]
+    if segment is not None:
+        opens[1:] |= segment.diff() != 0
+    edges = torch.nn.functional.pad(opens.nonzero()[:, 0], (0, 1), value=opens.numel())
+    return edges[opens.cumsum(0).sub_(int(strictly))]
 
 
 def _finite(scores: Tensor, delta: float) -> Tensor:
@@ -94,8 +99,8 @@ def _errors(
     among = positives.sum_over_positives(None, delta)
     loss = 1 - quality
     now = positives.sum_over_positives(loss, delta) / among
-    better, better_loss = _ByQuality(positives, quality).sums(
-        torch.stack((torch.ones_like(loss), loss)), delta, strictly=False, behind=False
+    better, better_loss = _sums_over_better(
+        positives, quality, (torch.ones_like(loss), loss), delta, strictly=False, behind=False
     )
     sorting, missorted = now - better_loss / better, among - better
     rank = ahead + among
@@ -130,7 +135,7 @@ def _pulls(
     gate = ~(missorted <= EPS)
     mass = torch.where(gate, cotangents[1] * sorting, 0.0)
     share = torch.where(gate, mass / missorted, 0.0)
-    taken = _ByQuality(positives, quality).sums(share[None], delta, strictly=True, behind=True)[0]
+    (taken,) = _sums_over_better(positives, quality, [share], delta, strictly=True, behind=True)
     return cotangents[0] * pull + (mass - taken), cotangents[0] * push
 
 
@@ -203,7 +208,7 @@ def _(
     return torch.empty_like(logits)
 
 
-def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     logits, targets, segments, delta, _ = inputs
     count, state = output[-2:]
     ctx.mark_non_differentiable(count, state)
@@ -211,7 +216,9 @@ def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own 
     ctx.delta = delta
 
 
-def _backward(ctx, grad_ranking, grad_sorting, _count, _state):  # type: ignore[no-untyped-def]
+def _backward(
+    ctx: Any, grad_ranking: Tensor, grad_sorting: Tensor, *_: Tensor
+) -> tuple[Tensor | None, ...]:
     grad = _rank_sort_backward(grad_ranking, grad_sorting, *ctx.saved_tensors, ctx.delta)
     return grad, None, None, None, None
 
@@ -266,7 +273,7 @@ def rank_sort(
     Raises:
         TypeError: ``logits`` is not floating point or ``segments`` not integer.
         ValueError: shapes or devices differ, ``delta`` is negative, ``reduction`` is unknown, or a
-            target exceeds 1 (checked where the kernel sees the values: not on CUDA).
+            target exceeds 1.
 
     Source: Oksuz, Cam, Akbas & Kalkan, "Rank & Sort Loss for Object Detection and Instance
     Segmentation", ICCV 2021.
@@ -277,7 +284,7 @@ def rank_sort(
     (0.5333, 0.1333)
     """
     delta = check_positive("delta", delta, zero_allowed=True)
-    check_choice("reduction", reduction, ("mean", "sum", "none"))
+    check_reduction(reduction)
     x, t, ids = flat_inputs(logits, targets, segments)
     dense = reduction == "none"
     if (workers := members(group)) is None:
@@ -317,13 +324,13 @@ class RankSortLoss(nn.Module):
     def __init__(self, delta: float = 0.5, reduction: str = "mean", group: Group = None) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
-        check_choice("reduction", reduction, ("mean", "sum", "none"))
+        check_reduction(reduction)
         self.reduction = reduction
         self.group = group
         self.parts = {}
 
     def extra_repr(self) -> str:
-        return f"delta={self.delta}, reduction={self.reduction!r}"
+        return settings(self, "delta", "reduction")
 
     def forward(
         self,

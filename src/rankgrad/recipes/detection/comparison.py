@@ -1,7 +1,7 @@
 """Losses compared on the same data, model and seeds, each with its own best learning rate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -92,11 +92,30 @@ def chosen_rates(study: Study, runs: Sequence[StoredRun]) -> dict[str, float]:
 
 
 def comparison_study(
-    run: DetectionSettings, data: str | None, rates: dict[str, float], seeds: int = 3
+    run: DetectionSettings,
+    data: str | None,
+    rates: Mapping[str, float],
+    seeds: int = 3,
+    anchors: Sequence[int] = (),
 ) -> Study:
-    """Return the study itself, tested after the last epoch of each run."""
+    """Return the study itself, tested after the last epoch of each run.
+
+    Args:
+        run: the settings of all runs.
+        data: folder of the data set, None for scenes of digits.
+        rates: the learning rate of each loss.
+        seeds: runs of each.
+        anchors: several numbers of anchors a cell: every loss with each, at the same learning rate.
+    """
     methods = tuple(
-        DetectionMethod(NAMES[loss], loss, rate, run.anchors) for loss, rate in rates.items()
+        DetectionMethod(
+            f"{NAMES[loss]}, {count} anchors" if len(anchors) > 1 else NAMES[loss],
+            loss,
+            rate,
+            count,
+        )
+        for count in anchors or (run.anchors,)
+        for loss, rate in rates.items()
     )
     settings = ComparisonSettings(data, _shared(run), test=True)
     return Study("detection", settings, methods, tuple(range(seeds)), train)
@@ -112,12 +131,17 @@ def _splits(data: str | None) -> Splits:
     return open_splits(data)
 
 
+# What a detector is worth that finds nothing.
+_NOTHING = {"val AP": 0.0, "AP": 0.0, "AP50": 0.0, "AP75": 0.0, "mask AP": 0.0, "oLRP": 100.0}
+_NOTHING |= {"order": math.nan}
+
+
 def train(
     settings: ComparisonSettings, method: DetectionMethod, seed: int, report: Report
 ) -> Outcome:
     """Train one loss with one seed; nothing but the learning rate was chosen by validation.
 
-    A run that diverges has AP 0 and says so.
+    A run that diverges counts as one that finds nothing, and says so.
     """
     splits = _splits(settings.data)
     run = replace(settings.run, loss=method.loss, lr=method.lr, anchors=method.anchors, seed=seed)
@@ -128,7 +152,7 @@ def train(
             text = f"epoch {trainer.epoch}/{run.epochs}, loss {row['loss']:.2f}"
             report(trainer.epoch / run.epochs, text)
     except DivergedError as error:
-        return Outcome({"val AP": 0.0, "AP": 0.0}, trainer.history, {}, [str(error)])
+        return Outcome(dict(_NOTHING), trainer.history, {}, [str(error)])
     metrics, arrays = {"val AP": trainer.ap}, {}
     if settings.test:
         tested = BoxDataset(splits.test, run.size)

@@ -9,15 +9,25 @@ import numpy as np
 from rankgrad.recipes.detection import figures
 from rankgrad.recipes.detection.comparison import SHOWN, DetectionMethod, shown, unpack_outcomes
 from rankgrad.recipes.detection.outcomes import interval, order_agreement
-from rankgrad.recipes.detection.page import sample_images, settings_table, text
+from rankgrad.recipes.detection.page import sample_images
 from rankgrad.recipes.detection.splits import Splits
 from rankgrad.recipes.experiments.environment import environment, machine
 from rankgrad.recipes.experiments.store import StoredRun, write_csv, write_json
 from rankgrad.recipes.experiments.study import Study, plain
 from rankgrad.recipes.experiments.summary import paired, spread
+from rankgrad.recipes.tables import settings_table, text
 from rankgrad.report import Page, Section, Table
 
-__all__ = ["HEADER", "comparison_rows", "write_comparison"]
+__all__ = ["comparison_columns", "comparison_rows", "write_comparison"]
+
+
+def comparison_columns(study: Study) -> tuple[str, ...]:
+    """Return the header of :func:`comparison_rows`."""
+    masks = ("mask AP",) if study.settings.run.model == "mask-rcnn" else ()
+    return (
+        "loss", "learning rate", "AP", "AP50", "AP75", *masks, "95 % over images", "oLRP", "order",
+        "seconds",
+    )  # fmt: skip
 
 
 def comparison_rows(study: Study, runs: Sequence[StoredRun]) -> list[list[str]]:
@@ -25,48 +35,58 @@ def comparison_rows(study: Study, runs: Sequence[StoredRun]) -> list[list[str]]:
     rows = []
     for method in study.methods:
         mine = [run for run in runs if run.method == method.name]
-        cells = [spread(mine, method.name, column).text(1) for column in ("AP", "AP50", "AP75")]
-        arrays = mine[0].arrays() if mine else {}
+        arrays = first.arrays() if (first := _first_run(runs, method)) else {}
         low, high = interval(unpack_outcomes(arrays)) if arrays else (math.nan, math.nan)
-        seconds = float(np.median([run.seconds for run in mine])) if mine else math.nan
+        known = {
+            "loss": method.name,
+            "learning rate": f"{method.lr:g}",
+            "95 % over images": f"{text(low)} to {text(high)}",
+            "order": spread(mine, method.name, "order").text(2),
+            "seconds": text(float(np.median([r.seconds for r in mine])) if mine else math.nan, 0),
+        }
         rows.append(
             [
-                method.name,
-                f"{method.lr:g}",
-                *cells,
-                f"{text(low)} to {text(high)}",
-                spread(mine, method.name, "oLRP").text(1),
-                spread(mine, method.name, "order").text(2),
-                text(seconds, 0),
+                known[column] if column in known else spread(mine, method.name, column).text(1)
+                for column in comparison_columns(study)
             ]
         )
     return rows
 
 
-HEADER = (
-    "loss", "learning rate", "AP", "AP50", "AP75", "95 % over images", "oLRP", "order", "seconds",
-)  # fmt: skip
-
-
 def write_comparison(
     study: Study,
     runs: Sequence[StoredRun],
-    tuning: Study,
-    tuned: Sequence[StoredRun],
     splits: Splits,
     rows: Sequence[Sequence[str]],
     folder: Path,
+    *,
+    tuning: Study | None = None,
+    tuned: Sequence[StoredRun] = (),
 ) -> Path:
     """Write ``runs.csv``, ``rates.csv``, ``summary.json`` and the page; return its path.
 
-    ``rows`` are those of :func:`comparison_rows`.
+    Args:
+        study: with several losses.
+        runs: of the study.
+        splits: the data.
+        rows: those of :func:`comparison_rows`.
+        folder: to write to.
+        tuning: the study that chose the learning rates; without one they were given.
+        tuned: the runs of that.
     """
+    # A run that diverged has fewer metrics than the others.
+    empty = dict.fromkeys((name for run in runs for name in run.metrics), math.nan)
     write_csv(
         folder / "runs.csv",
-        [{"method": r.method, "seed": r.seed, "seconds": r.seconds, **r.metrics} for r in runs],
+        [
+            {"method": r.method, "seed": r.seed, "seconds": r.seconds, **empty, **r.metrics}
+            for r in runs
+        ],
     )
-    rates = _rates(tuning, tuned)
-    write_csv(folder / "rates.csv", rates)
+    columns = comparison_columns(study)
+    rates = _rates(tuning, tuned) if tuning else []
+    if rates:
+        write_csv(folder / "rates.csv", rates)
     write_json(
         folder / "summary.json",
         {
@@ -75,7 +95,7 @@ def write_comparison(
             "seeds": list(study.seeds),
             "versions": environment(),
             "machine": machine(),
-            "table": [dict(zip(HEADER, row, strict=True)) for row in rows],
+            "table": [dict(zip(columns, row, strict=True)) for row in rows],
         },
     )
     best = max(study.methods, key=lambda m: spread(runs, m.name, "AP").mean, default=None)
@@ -86,7 +106,7 @@ def write_comparison(
             "Results",
             tables=[
                 Table(
-                    HEADER,
+                    columns,
                     rows,
                     f"{len(splits.test)} test images, {len(study.seeds)} seeds: mean ± standard "
                     "deviation, in percent. 95 % over images: bootstrap interval of AP of the "
@@ -100,11 +120,7 @@ def write_comparison(
                 *sorted({f"Note: {note}." for run in runs for note in run.notes}),
             ],
         ),
-        Section(
-            "Learning rates",
-            text=["Chosen by validation AP of one seed that is not among those compared."],
-            tables=[_rates_table(rates)],
-        ),
+        Section("Learning rates", text=[_choice(study, tuning)], tables=_rates_tables(rates)),
         Section(
             "Precision and recall",
             text=["IoU 0.5, the first seed."],
@@ -135,7 +151,7 @@ def write_comparison(
                 sample_images(splits.test, predictions, found[kept.method])
             ])
         )  # fmt: skip
-    sections.append(Section("Settings", tables=[settings_table(plain(study.settings.run))]))
+    sections.append(Section("Settings", tables=[settings_table(_common(study))]))
     page = Page(
         title="Detection losses compared",
         lead=f"{study.settings.run.model} from scratch with each loss, on the same data and seeds.",
@@ -149,23 +165,44 @@ def write_comparison(
 
 
 def _first_run(runs: Sequence[StoredRun], method: DetectionMethod) -> StoredRun | None:
-    mine = [run for run in runs if run.method == method.name and "order" in run.metrics]
+    mine = [run for run in runs if run.method == method.name and "names" in run.arrays()]
     return mine[0] if mine else None
 
 
 def _differences(study: Study, runs: Sequence[StoredRun]) -> list[str]:
-    names = [m.name for m in study.methods]
     points = []
-    for baseline in ("focal + GIoU", "torchvision's own"):
-        for name in names:
-            if baseline in names and name != baseline and not name.startswith("torchvision"):
-                pair = paired(runs, name, baseline, "AP")
+    for baseline in study.methods:
+        if baseline.loss not in ("focal", "torchvision"):
+            continue
+        for method in study.methods:
+            if method.anchors == baseline.anchors and method.loss not in (
+                baseline.loss,
+                "torchvision",
+            ):
+                pair = paired(runs, method.name, baseline.name, "AP")
                 won = pair.better(lower_is_better=False)
                 points.append(
-                    f"{name} minus {baseline}: {pair.mean:+.1f} AP, ahead on {won} of "
+                    f"{method.name} minus {baseline.name}: {pair.mean:+.1f} AP, ahead on {won} of "
                     f"{len(pair.seeds)} seeds."
                 )
     return points
+
+
+def _common(study: Study) -> dict[str, object]:
+    """Return the settings that all runs share."""
+    counts = {m.anchors for m in study.methods}
+    own = {"loss", "lr", "seed", *(("anchors",) if len(counts) > 1 else ())}
+    return {k: v for k, v in plain(study.settings.run).items() if k not in own}
+
+
+def _choice(study: Study, tuning: Study | None) -> str:
+    if tuning is None:
+        return "Given, not chosen here."
+    text = "Chosen by validation AP of one seed that is not among those compared"
+    counts = sorted({m.anchors for m in study.methods})
+    if len(counts) > 1:
+        return f"{text}, at {tuning.methods[0].anchors} anchors a cell."
+    return f"{text}."
 
 
 def _rates(tuning: Study, tuned: Sequence[StoredRun]) -> list[dict[str, str | float]]:
@@ -175,9 +212,11 @@ def _rates(tuning: Study, tuned: Sequence[StoredRun]) -> list[dict[str, str | fl
     ]
 
 
-def _rates_table(rates: Sequence[Mapping[str, str | float]]) -> Table:
+def _rates_tables(rates: Sequence[Mapping[str, str | float]]) -> list[Table]:
+    if not rates:
+        return []
     columns = sorted({float(row["lr"]) for row in rates})
     losses = list(dict.fromkeys(str(row["loss"]) for row in rates))
     value = {(row["loss"], row["lr"]): float(row["val AP"]) for row in rates}
     rows = [[loss, *(text(value[loss, rate]) for rate in columns)] for loss in losses]
-    return Table(["loss", *(f"{rate:g}" for rate in columns)], rows, "Validation AP.")
+    return [Table(["loss", *(f"{rate:g}" for rate in columns)], rows, "Validation AP.")]

@@ -17,6 +17,8 @@ def save_drawing(record: BoxRecord, one: Prediction, categories: Sequence[str], 
     """Write the image with boxes, names and scores drawn in; at least 400 pixels wide."""
     factor = max(1.0, 400 / record.width)
     figure, (axes,) = canvas(factor * record.width / DOTS, factor * record.height / DOTS)
+    figure.set_layout_engine("none")
+    axes.set_position((0, 0, 1, 1))
     axes.imshow(pixels(record, record.width, record.height))
     axes.set_axis_off()
     draw_boxes(axes, one, categories)

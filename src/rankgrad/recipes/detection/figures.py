@@ -5,14 +5,23 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from rankgrad.data.boxes import BoxRecord, pixels
 from rankgrad.recipes.detection.outcomes import ClassOutcomes, Prediction
 from rankgrad.report import Figure
 from rankgrad.report.style import COLORS, INK, LINES, canvas, data_uri, describe
 
-__all__ = ["draw_boxes", "order_scatter", "precision_recall", "samples", "score_histogram"]
+__all__ = [
+    "draw_boxes",
+    "epochs_chart",
+    "order_scatter",
+    "precision_recall",
+    "samples",
+    "score_histogram",
+]
 
 TRUTH = "#f5f5f5"
 
@@ -66,10 +75,15 @@ def order_scatter(found: Sequence[ClassOutcomes], agreement: float, *, title: st
             color=COLORS[(index + 1) % len(COLORS)],
             alpha=0.4,
             ms=4,
-            label=one.name,
             rasterized=True,
         )
-    describe(axes, f"{title}: rank correlation {agreement:.2f}", "IoU", "score", legend=True)
+    describe(axes, f"{title}: rank correlation {agreement:.2f}", "IoU", "score")
+    # Marks of their own: those of the points are faint, and pixels in the SVG.
+    marks = [
+        Line2D([], [], ls="", marker=".", ms=9, label=one.name, color=COLORS[i % len(COLORS)])
+        for i, one in enumerate(found, start=1)
+    ]
+    axes.legend(handles=marks, frameon=False, fontsize=9.5)
     return Figure(
         data_uri(figure),
         f"Score over IoU of the right detections, {title}: rank correlation {agreement:.2f}.",
@@ -132,5 +146,6 @@ def epochs_chart(history: Sequence[Mapping[str, float]], column: str, label: str
     y = [row[column] for row in history]
     axes.plot(x, y, color=COLORS[1], lw=1.9)
     axes.axhline(0, color=INK, lw=0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     describe(axes, label, "epoch", label)
     return Figure(data_uri(figure), f"{label} by epoch, from {y[0]:.2f} to {y[-1]:.2f}.")

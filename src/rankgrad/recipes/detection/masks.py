@@ -3,22 +3,62 @@
 import contextlib
 import io
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from rankgrad.data.boxes import BoxData, BoxDataset, ellipses
+from rankgrad.data.boxes import BoxData, BoxDataset, BoxRecord, ellipses
 from rankgrad.recipes.detection.settings import DetectionSettings
+from rankgrad.recipes.detection.splits import Splits
 
-__all__ = ["mask_metrics", "masked"]
+__all__ = ["mask_metrics", "mask_notes", "masked", "with_masks"]
 
 
 def masked(data: BoxData, settings: DetectionSettings) -> BoxDataset:
     """Return the images with the masks that the settings ask for."""
-    chosen = ellipses(data) if settings.masks == "ellipse" else data
-    return BoxDataset(chosen, settings.size, masks=True)
+    return BoxDataset(with_masks(data, settings), settings.size, masks=True)
+
+
+def with_masks(data: BoxData, settings: DetectionSettings) -> BoxData:
+    """Return the data with the masks that the settings ask for, and only the boxes with one."""
+    if settings.masks == "ellipse":
+        return ellipses(data)
+    return replace(data, records=tuple(_masked_only(record) for record in data.records))
+
+
+def _masked_only(record: BoxRecord) -> BoxRecord:
+    shapes = record.shapes or (None,) * len(record.boxes)
+    kept = np.array([shape is not None for shape in shapes], dtype=bool)
+    return replace(
+        record,
+        boxes=record.boxes[kept],
+        labels=record.labels[kept],
+        crowd=record.crowd[kept],
+        shapes=tuple(shape for shape in shapes if shape is not None),
+    )
+
+
+def mask_notes(splits: Splits, settings: DetectionSettings) -> tuple[str, ...]:
+    """Return what is to be said about the masks.
+
+    Raises:
+        ValueError: the model needs masks, and there are none to learn from.
+    """
+    if settings.model != "mask-rcnn":
+        return ()
+    if settings.masks == "ellipse":
+        return ("masks: the ellipse in each box",)
+    found = with_masks(splits.train, settings)
+    if not found.usable:
+        raise ValueError(
+            "mask-rcnn needs masks, and no object of the training data has one; "
+            "--masks ellipse takes the ellipse in each box"
+        )
+    lost = splits.train.objects - found.objects
+    return (f"{lost} training objects without a mask are left out",) if lost else ()
 
 
 @torch.no_grad()

@@ -99,7 +99,7 @@ def _backbone(settings: DetectionSettings) -> Any:
 def _no_extra() -> Any:
     from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-    class NoExtra(ExtraFPNBlock):  # type: ignore[misc]  # torchvision is untyped
+    class NoExtra(ExtraFPNBlock):
         """Adds no level to the pyramid (torchvision adds one by default)."""
 
         def forward(self, results: Any, x: Any, names: Any) -> Any:

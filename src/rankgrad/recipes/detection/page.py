@@ -8,28 +8,17 @@ import numpy as np
 
 from rankgrad.data.boxes import BoxData
 from rankgrad.recipes.detection import figures
-from rankgrad.recipes.detection.comparison import (
-    SHOWN,
-)
-from rankgrad.recipes.detection.outcomes import (
-    ClassOutcomes,
-    Prediction,
-    order_agreement,
-)
+from rankgrad.recipes.detection.comparison import SHOWN
+from rankgrad.recipes.detection.outcomes import ClassOutcomes, Prediction, order_agreement
 from rankgrad.recipes.detection.settings import DetectionSettings
 from rankgrad.recipes.detection.splits import Splits
-from rankgrad.recipes.experiments.environment import environment, machine
 from rankgrad.recipes.experiments.study import plain
+from rankgrad.recipes.tables import settings_table, text
 from rankgrad.report import Figure, Page, Section, Table
 
-__all__ = ["COLUMNS", "best_threshold", "sample_images", "settings_table", "text", "write_run_page"]
+__all__ = ["COLUMNS", "best_threshold", "coco_rows", "sample_images", "write_run_page"]
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "oLRP")
-
-
-def text(value: float, digits: int = 1) -> str:
-    """A number as in a table, a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def best_threshold(found: Sequence[ClassOutcomes]) -> float:
@@ -39,12 +28,16 @@ def best_threshold(found: Sequence[ClassOutcomes]) -> float:
     return float(np.median(known)) - 1e-6 if known else 0.5
 
 
-def _coco_table(metrics: Mapping[str, float], categories: Sequence[str], caption: str) -> Table:
-    rows = [["all", *(text(metrics[c]) for c in COLUMNS)]]
-    for name in categories:
-        rest = ["", "", "", "", ""]
-        rows.append([name, text(metrics[f"AP {name}"]), *rest, text(metrics[f"oLRP {name}"])])
-    return Table(["category", *COLUMNS], rows, caption)
+def coco_rows(metrics: Mapping[str, float], categories: Sequence[str]) -> list[list[str]]:
+    """Return COCO's table as text: all categories, masks if there are any, each category."""
+    lines = [("all", {column: column for column in COLUMNS})]
+    if "mask AP" in metrics:
+        lines += [("masks", {column: f"mask {column}" for column in ("AP", "AP50", "AP75")})]
+    lines += [(name, {"AP": f"AP {name}", "oLRP": f"oLRP {name}"}) for name in categories]
+    return [
+        [name, *(text(metrics[keys[column]]) if column in keys else "" for column in COLUMNS)]
+        for name, keys in lines
+    ]
 
 
 def write_run_page(
@@ -65,9 +58,9 @@ def write_run_page(
         Section(
             "Test set",
             tables=[
-                _coco_table(
-                    metrics,
-                    splits.categories,
+                Table(
+                    ["category", *COLUMNS],
+                    coco_rows(metrics, splits.categories),
                     "In percent. COCO's AP by faster-coco-eval; oLRP: lower is better.",
                 )
             ],
@@ -133,10 +126,3 @@ def sample_images(
         threshold=best_threshold(found),
         title="The first test images",
     )
-
-
-def settings_table(values: Mapping[str, object]) -> Table:
-    """Return the settings with the software and the machine."""
-    around = {**environment(), **machine()}
-    rows = [[k, str(v)] for k, v in {**values, **around}.items()]
-    return Table(["setting", "value"], rows)

@@ -4,15 +4,16 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rankgrad.data.boxes import BoxDataset, ellipses
+from rankgrad.data.boxes import BoxDataset
 from rankgrad.integrations.torchvision import Criterion, calibrate
 from rankgrad.recipes.detection.evaluation import coco_metrics, predict
+from rankgrad.recipes.detection.masks import with_masks
 from rankgrad.recipes.detection.models import build_detector
 from rankgrad.recipes.detection.outcomes import order_agreement, outcomes
 from rankgrad.recipes.detection.settings import DetectionSettings
@@ -72,12 +73,10 @@ class Trainer:
         self.settings, self.splits, self.validate = settings, splits, validate
         self.device = torch.device(device)
         masks = settings.model == "mask-rcnn"
-        parts = splits
-        if masks and settings.masks == "ellipse":
-            parts = replace(splits, train=ellipses(splits.train))
-        keep = len(splits.train) + len(splits.val) <= KEEP
-        self.train_set = BoxDataset(parts.train, settings.size, masks=masks, keep=keep)
-        self.val_set = BoxDataset(parts.val, settings.size, keep=keep)
+        train = with_masks(splits.train, settings) if masks else splits.train
+        keep = len(train) + len(splits.val) <= KEEP
+        self.train_set = BoxDataset(train, settings.size, masks=masks, keep=keep)
+        self.val_set = BoxDataset(splits.val, settings.size, keep=keep)
         self.steps = math.ceil(len(self.train_set) / settings.batch_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rankgrad.files import replacing
 from rankgrad.recipes.experiments.environment import environment, machine
 from rankgrad.recipes.experiments.study import Outcome, Task
 
@@ -177,9 +178,8 @@ def _read_csv(path: Path) -> list[dict[str, float]]:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from rankgrad.ranks import rank
 from rankgrad.recipes.rankers.sweep import Curve, Ranked, largest_error
 
@@ -18,8 +20,6 @@ def plain_table(
 
     With many scores the ranks give way to their largest error.
     """
-    import torch
-
     few = len(scores) <= _COLUMNS
     hard = rank(torch.tensor(scores, dtype=torch.float64), ties="average").tolist()
     lines = [["", *(f"{s:.4g}" for s in scores)] if few else ["", "largest error"]]

@@ -1,100 +1,16 @@
-"""The page and the tables of a comparison of methods."""
+"""The files of a comparison of methods."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rankgrad.recipes.experiments.environment import environment, machine
+from rankgrad.recipes.experiments.files import about, spread_rows, write_runs
 from rankgrad.recipes.experiments.store import StoredRun, write_csv, write_json
-from rankgrad.recipes.experiments.study import Study, plain
-from rankgrad.recipes.experiments.summary import Paired, paired, spread
-from rankgrad.recipes.regression import figures
-from rankgrad.recipes.regression.bootstrap import balanced_difference
-from rankgrad.recipes.regression.methods import RegressionMethod, describe
+from rankgrad.recipes.experiments.study import Study
+from rankgrad.recipes.regression.comparison_page import comparison_page
+from rankgrad.recipes.regression.contrasts import METRIC, against
 from rankgrad.recipes.regression.metrics import METRICS, REGIONS
-from rankgrad.recipes.regression.summary import (
-    BALANCED_COLUMNS,
-    Columns,
-    lowest,
-    summary_rows,
-)
-from rankgrad.report import Page, Section, Table, charts
 
-__all__ = ["Against", "against", "comparison_columns", "verdicts", "write_comparison"]
-
-_BASELINES = ("MSE", "LDS")
-_METRIC = "mae_balanced"
-
-
-@dataclass(frozen=True)
-class Against:
-    """One method beside one baseline."""
-
-    pair: Paired
-    low: float
-    high: float
-
-    @property
-    def cells(self) -> list[str]:
-        """Difference, interval, relative change and on how many seeds it is better."""
-        digits = 3 if abs(self.pair.baseline_mean) < 2 else 2
-        n = len(self.pair.seeds)
-        return [
-            f"{self.pair.mean:+.{digits}f}",
-            f"{self.low:+.{digits}f} to {self.high:+.{digits}f}",
-            f"{self.pair.relative:+.1%}",
-            f"{self.pair.better()} of {n}",
-        ]
-
-
-def against(
-    runs: Sequence[StoredRun], methods: Sequence[str], baselines: Sequence[str] = _BASELINES
-) -> list[Against]:
-    """Compare every method with every baseline in balanced test MAE.
-
-    Where none of the baselines was run, the first method is the baseline.
-    """
-    there = [b for b in baselines if b in methods] or list(methods[:1])
-    rows = []
-    for baseline in there:
-        for method in methods:
-            if method == baseline:
-                continue
-            _, low, high = balanced_difference(runs, method, baseline)
-            rows.append(Against(paired(runs, method, baseline, _METRIC), low, high))
-    return rows
-
-
-def verdicts(rows: Sequence[Against]) -> list[str]:
-    """Say in sentences who is better on every seed, and by how much; and that nobody is."""
-    sentences = []
-    for baseline in dict.fromkeys(row.pair.baseline for row in rows):
-        mine = [row for row in rows if row.pair.baseline == baseline]
-        clear = [
-            row
-            for row in mine
-            if row.pair.seeds and row.pair.better() == len(row.pair.seeds) and row.high < 0
-        ]
-        listed = ", ".join(
-            f"{row.pair.method} ({row.pair.relative:+.1%})"
-            for row in sorted(clear, key=lambda row: row.pair.mean)
-        ).replace("(-", "(−")
-        sentences.append(
-            f"Better than {baseline} in balanced MAE on every seed, with an interval below zero: "
-            f"{listed or 'none'}."
-        )
-    return sentences
-
-
-def comparison_columns(runs: Sequence[StoredRun]) -> Columns:
-    """Return the columns of the table, errors with as many decimals as their size asks for."""
-    largest = max((run.metrics[_METRIC] for run in runs), default=0.0)
-    decimals = 3 if largest < 2 else 2 if largest < 100 else 0
-    return tuple(
-        (metric, heading, decimals if lower else digits, lower)
-        for metric, heading, digits, lower in BALANCED_COLUMNS
-    )
+__all__ = ["write_comparison"]
 
 
 def write_comparison(
@@ -107,22 +23,24 @@ def write_comparison(
     tuned: Sequence[StoredRun] = (),
     command: str = "",
 ) -> Path:
-    """Write ``runs.csv``, ``summary.csv``, ``paired.csv``, ``summary.json`` and the page."""
+    """Write ``runs.csv``, ``summary.csv``, ``paired.csv``, ``summary.json`` and the page.
+
+    Args:
+        study: what was compared.
+        runs: all runs of it.
+        folder: where to.
+        regions: the region of each label bin.
+        overview: lines that describe the data.
+        tuned: the trials, where rates and weights were tuned.
+        command: the command that makes all this.
+
+    Returns:
+        The path of the page.
+    """
     methods = [method.name for method in study.methods]
     rows = against(runs, methods)
-    write_csv(
-        folder / "runs.csv",
-        [{"method": r.method, "seed": r.seed, "seconds": r.seconds, **r.metrics} for r in runs],
-    )
-    names = [_METRIC, *(f"{metric}_{region}" for region in REGIONS for metric in METRICS)]
-    table: list[dict[str, Any]] = []
-    for method in methods:
-        line: dict[str, Any] = {"method": method}
-        for name in names:
-            value = spread(runs, method, name)
-            line |= {f"{name}_mean": value.mean, f"{name}_std": value.std}
-        table.append(line)
-    write_csv(folder / "summary.csv", table)
+    metrics = [METRIC, *(f"{metric}_{region}" for region in REGIONS for metric in METRICS)]
+    table = spread_rows(runs, methods, metrics)
     paired_rows = [
         {
             "method": row.pair.method,
@@ -135,209 +53,11 @@ def write_comparison(
         }
         for row in rows
     ]
+    write_runs(runs, folder)
+    write_csv(folder / "summary.csv", table)
     write_csv(folder / "paired.csv", paired_rows)
-    write_json(
-        folder / "summary.json",
-        {
-            "command": command,
-            "study": study.name,
-            "settings": plain(study.settings),
-            "methods": [plain(method) for method in study.methods],
-            "seeds": list(study.seeds),
-            "versions": environment(),
-            "machine": machine(),
-            "summary": table,
-            "paired": paired_rows,
-        },
-    )
+    summary = {"command": command, **about(study), "summary": table, "paired": paired_rows}
+    write_json(folder / "summary.json", summary)
     report = folder / "report.html"
-    _page(study, runs, rows, regions, overview, tuned, command).write(report)
+    comparison_page(study, runs, rows, regions, overview, tuned, command).write(report)
     return report
-
-
-def _page(
-    study: Study,
-    runs: Sequence[StoredRun],
-    rows: Sequence[Against],
-    regions: tuple[str, ...],
-    overview: Sequence[str],
-    tuned: Sequence[StoredRun],
-    command: str,
-) -> Page:
-    methods = [method.name for method in study.methods]
-    arrays = runs[0].arrays()
-    positions, counts = arrays["positions"], arrays["train_counts"]
-    bands = figures.bands_along(regions, positions)
-    alternate = len(bands) > 12  # stripes say nothing
-    shown = _shown(methods, runs)
-    n = len(study.seeds)
-    return Page(
-        title="Which method for rare labels?",
-        lead=f"{len(methods)} methods on {study.settings.data.source}, {n} "
-        f"{'seed' if n == 1 else 'seeds'}: same data, same initial weights and same order of "
-        "batches for each.",
-        sections=[
-            _results(runs, methods, rows, n),
-            Section(
-                "The data",
-                text=[line.strip() for line in overview if not set(line) & set("▁▂▃▄▅▆▇█")],
-                figures=[
-                    charts.histogram(
-                        counts,
-                        x=positions,
-                        x_label="label",
-                        y_label="training samples",
-                        title="Training samples of each label bin",
-                        alt=f"Training samples by label, at most {counts.max()} a bin.",
-                        bands=[] if alternate else bands,
-                    )
-                ],
-            ),
-            Section(
-                "Error by label region",
-                figures=[
-                    figures.error_by_region(runs, shown),
-                    figures.error_by_label(runs, shown, [] if alternate else bands),
-                ],
-                small_print=_left_out(methods, shown),
-            ),
-            Section("Training", figures=figures.learning_curves(runs, shown)),
-            _features(runs, shown),
-            _cost(runs, methods),
-            _settings(study, tuned, command),
-        ],
-        footer="Results as files beside this page: summary.csv, paired.csv, summary.json, "
-        "runs.csv, and one folder a run under runs/.",
-    )
-
-
-def _shown(methods: Sequence[str], runs: Sequence[StoredRun], limit: int = 6) -> list[str]:
-    """The baselines and the best others: more lines than that nobody tells apart."""
-    by_error = sorted(methods, key=lambda m: spread(runs, m, _METRIC).mean)
-    kept = [m for m in _BASELINES if m in methods]
-    kept += [m for m in by_error if m not in kept][: limit - len(kept)]
-    return [m for m in methods if m in kept]
-
-
-def _left_out(methods: Sequence[str], shown: Sequence[str]) -> list[str]:
-    hidden = [m for m in methods if m not in shown]
-    return [f"Without {', '.join(hidden)}: see the table."] if hidden else []
-
-
-def _results(
-    runs: Sequence[StoredRun], methods: Sequence[str], rows: Sequence[Against], n: int
-) -> Section:
-    columns = comparison_columns(runs)
-    notes = sorted({note for run in runs for note in run.notes})
-    compared = [[f"{r.pair.method} − {r.pair.baseline}", *r.cells] for r in rows]
-    return Section(
-        "Results",
-        tables=[
-            Table(
-                ["method", *(heading for _, heading, _, _ in columns)],
-                summary_rows(runs, methods, columns),
-                caption="Test set"
-                + (": mean ± standard deviation over seeds" if n > 1 else "")
-                + ". Balanced MAE: mean over label bins of the MAE in each. Errors: lower is "
-                "better. Bold: best mean of the column.",
-                strong=lowest(runs, methods, columns),
-            ),
-            Table(
-                ["", "difference", "95 % interval", "relative", "better on"],
-                compared,
-                caption="Balanced test MAE, seed by seed; below zero the first is better. "
-                "Intervals: seeds and, within their label bins, test samples drawn anew 1,000 "
-                "times.",
-            ),
-        ],
-        points=verdicts(rows),
-        figures=[figures.seed_differences([row.pair for row in rows])] if rows else [],
-        small_print=[
-            "One data set, one network. An interval from few seeds is too narrow, and of many "
-            "comparisons some look good by chance.",
-            *(f"Note: {note}." for note in notes),
-        ],
-    )
-
-
-def _features(runs: Sequence[StoredRun], shown: Sequence[str]) -> Section:
-    order = "; ".join(
-        f"{m} {sum(v) / len(v):.2f}"
-        for m in shown
-        if (v := [figures.feature_order(run) for run in runs if run.method == m])
-    )
-    return Section(
-        "Features in label order",
-        text=[
-            "How similar features are for every two label bins (minus the distance between mean "
-            "features, in units of the mean distance), and the features themselves in their two "
-            "main directions. If features are ordered as labels are, similarity falls evenly "
-            "away from the diagonal, and colours run smoothly.",
-            f"Rank correlation of feature distance with label distance, mean over seeds: {order}.",
-        ],
-        figures=[*figures.similarity(runs, shown), *figures.embedding(runs, shown)],
-        small_print=["Test samples of the first seed."],
-    )
-
-
-def _cost(runs: Sequence[StoredRun], methods: Sequence[str]) -> Section:
-    seconds = {m: spread([_timed(r) for r in runs], m, "seconds") for m in methods}
-    least = min((s.mean for s in seconds.values()), default=1.0) or 1.0
-    rows = [[m, s.text(1), f"{s.mean / least:.1f}"] for m, s in seconds.items()]
-    return Section(
-        "Cost",
-        tables=[
-            Table(
-                ["method", "seconds a run", "times the quickest"],
-                rows,
-                caption="One thread a run; runs beside each other share the machine, so these are "
-                "rough.",
-            )
-        ],
-    )
-
-
-def _timed(run: StoredRun) -> StoredRun:
-    from dataclasses import replace
-
-    return replace(run, metrics={**run.metrics, "seconds": run.seconds})
-
-
-def _settings(study: Study, tuned: Sequence[StoredRun], command: str) -> Section:
-    def flat(values: dict[str, Any], prefix: str = "") -> list[list[str]]:
-        lines = []
-        for name, value in values.items():
-            if isinstance(value, dict):
-                lines += flat(value, f"{prefix}{name}.")
-            elif value not in (None, []):
-                lines.append([prefix + name, str(value)])
-        return lines
-
-    method_rows = [[m.name, describe(m), *_rates(m)] for m in study.methods]
-    trials = len(tuned) // max(len(study.methods), 1)
-    text = (
-        f"Learning rate, weight decay and the weights of terms were chosen by balanced validation "
-        f"error, with {trials} trials for every method."
-        if tuned
-        else "Every method at its default setting: nothing was tuned on this data."
-    )
-    around = [
-        *([["command", command]] if command else []),
-        ["seeds", ", ".join(map(str, study.seeds))],
-        *([name, value] for name, value in {**environment(), **machine()}.items()),
-    ]
-    return Section(
-        "Settings and machine",
-        text=[text],
-        tables=[
-            Table(["method", "as text", "learning rate", "weight decay"], method_rows),
-            Table(["run", "value"], around),
-            Table(["setting", "value"], flat(plain(study.settings))),
-        ],
-        compact=True,
-    )
-
-
-def _rates(method: RegressionMethod) -> list[str]:
-    rates = (method.learning_rate, method.weight_decay)
-    return ["as below" if rate is None else f"{rate:.3g}" for rate in rates]

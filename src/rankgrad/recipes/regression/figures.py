@@ -7,8 +7,8 @@ import numpy as np
 
 from rankgrad.recipes.experiments.store import StoredRun
 from rankgrad.recipes.experiments.summary import Paired, spread
-from rankgrad.recipes.regression.metrics import REGIONS, Regions, spearman
-from rankgrad.report import Figure, charts
+from rankgrad.recipes.regression.metrics import REGIONS, spearman
+from rankgrad.report import Figure, charts, pictures
 
 __all__ = [
     "bands_along",
@@ -18,7 +18,6 @@ __all__ = [
     "feature_order",
     "learning_curves",
     "predictions",
-    "region_bands",
     "seed_differences",
     "similarity",
 ]
@@ -28,26 +27,28 @@ def _of(runs: Sequence[StoredRun], method: str) -> list[StoredRun]:
     return [run for run in runs if run.method == method]
 
 
-def region_bands(counts: np.ndarray, regions: Regions) -> list[charts.Band]:
-    """Return the stretches of neighbouring labels that lie in one region."""
-    split = regions.split(counts)
-    names = [next(r for r in REGIONS[1:] if split[r][label]) for label in range(len(counts))]
-    edges = [0, *(i for i in range(1, len(names)) if names[i] != names[i - 1]), len(names)]
-    return [(start - 0.5, end - 0.5, names[start]) for start, end in pairwise(edges) if end > start]
+def _first(runs: Sequence[StoredRun], methods: Sequence[str]) -> dict[str, StoredRun]:
+    """The first run of each method that has one."""
+    return {method: mine[0] for method in methods if (mine := _of(runs, method))}
 
 
 def bands_along(regions: Sequence[str], positions: np.ndarray) -> list[charts.Band]:
     """Return the stretches of neighbouring bins of one region, in units of the labels."""
     half = (positions[1] - positions[0]) / 2 if len(positions) > 1 else 0.5
-    edges = [
-        0,
-        *(i for i in range(1, len(regions)) if regions[i] != regions[i - 1]),
-        len(regions),
-    ]
+    changes = (i for i in range(1, len(regions)) if regions[i] != regions[i - 1])
+    edges = [0, *changes, len(regions)]
     return [
         (float(positions[a] - half), float(positions[b - 1] + half), regions[a])
         for a, b in pairwise(edges)
     ]
+
+
+def _rows(lines: Sequence[Sequence[float]]) -> np.ndarray:
+    """One row a line; runs that patience stopped early end in NaN."""
+    table = np.full((len(lines), max(map(len, lines), default=0)), np.nan)
+    for row, line in zip(table, lines, strict=True):
+        row[: len(line)] = line
+    return table
 
 
 def learning_curves(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[Figure]:
@@ -55,7 +56,7 @@ def learning_curves(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[F
 
     def table(column: str) -> dict[str, np.ndarray]:
         return {
-            method: np.array([[row[column] for row in run.history] for run in _of(runs, method)])
+            method: _rows([[row[column] for row in run.history] for run in _of(runs, method)])
             for method in methods
         }
 
@@ -76,8 +77,8 @@ def learning_curves(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[F
             y_label="validation MAE",
             title="Validation error",
             alt="Validation MAE over the epochs, one line for each method.",
-            caption="Mean absolute error on the label-balanced validation pairs. Bold: mean over "
-            "the seeds; faint: each seed.",
+            caption="Balanced over the labels: the mean of the MAE in each label bin. Bold: mean "
+            "over the seeds; faint: each seed.",
         ),
     ]
 
@@ -186,9 +187,8 @@ def _labels(arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 def embedding(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[Figure]:
     """Return the two main directions of the features, coloured by label, first seed of each."""
-    first = {method: _of(runs, method)[0] for method in methods if _of(runs, method)}
     figures = []
-    for method, run in first.items():
+    for method, run in _first(runs, methods).items():
         arrays = run.arrays()
         x = arrays["features"].astype(np.float64)
         x = x - x.mean(axis=0)
@@ -196,7 +196,7 @@ def embedding(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[Figure]
         points = x @ directions[:2].T
         share = float((scale[:2] ** 2).sum() / max(float((scale**2).sum()), 1e-30))
         figures.append(
-            charts.scatter(
+            pictures.scatter(
                 points if points.shape[1] == 2 else np.pad(points, ((0, 0), (0, 1))),
                 arrays["targets"],
                 title=method,
@@ -231,11 +231,11 @@ def feature_order(run: StoredRun) -> float:
 
 def similarity(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[Figure]:
     """Return the similarity of features, ordered by label, for the first seed of each method."""
-    first = {method: _of(runs, method)[0] for method in methods if _of(runs, method)}
+    first = _first(runs, methods)
     matrices = {method: -_distances(run)[1] for method, run in first.items()}
     low = min(float(matrix.min()) for matrix in matrices.values())
     return [
-        charts.heat_map(
+        pictures.heat_map(
             matrix,
             title=method,
             label="similarity (minus distance)",

@@ -1,5 +1,6 @@
 """One training run with Lightning, in a folder that it can go on from."""
 
+import logging
 import signal
 import threading
 import warnings
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -19,13 +19,13 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rankgrad.recipes.experiments.store import write_csv, write_json
 from rankgrad.recipes.experiments.study import plain
 from rankgrad.recipes.regression.loading import load_data, regions_of
+from rankgrad.recipes.regression.measuring import measured
 from rankgrad.recipes.regression.methods import RegressionMethod, describe
-from rankgrad.recipes.regression.metrics import balanced_mae, regression_metrics
 from rankgrad.recipes.regression.models import build_regressor
 from rankgrad.recipes.regression.module import MONITOR, RegressionDataModule, RegressionModule
 from rankgrad.recipes.regression.objective import Objective
-from rankgrad.recipes.regression.training import RegressionSettings, region_masks
-from rankgrad.recipes.runs import claim
+from rankgrad.recipes.regression.settings import RegressionSettings
+from rankgrad.recipes.runs import claim, save
 
 __all__ = ["FitOptions", "FitResult", "fit"]
 
@@ -99,6 +99,8 @@ def fit(
     trainer = _stage(module, loaders, folder, options, callbacks)
     epochs = trainer.current_epoch
     if method.retrain:
+        # Anew whatever the first stage drew: it may have been done by an earlier call.
+        L.seed_everything(options.seed, verbose=False)
         model.retrain_head()
         objective.second_stage = True
         module = RegressionModule(model, objective, data, settings, method, method.retrain)
@@ -176,15 +178,18 @@ def _ctrl_c_as_usual(trainer: L.Trainer) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801  # used as a statement
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Without Lightning's advice on worker processes and step intervals."""
-
-    def __enter__(self) -> None:
-        import logging
-
-        super().__enter__()
-        warnings.filterwarnings("ignore", module="lightning")
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _write(
@@ -196,11 +201,10 @@ def _write(
 ) -> tuple[dict[str, float], list[str]]:
     data = loaders.data
     predictions, targets, _ = module.evaluated()
-    bins = data.bins.index(torch.from_numpy(targets))
-    _, regions = regions_of(data, settings.data)
-    metrics, notes = regression_metrics(predictions, targets, region_masks(bins, regions))
-    metrics["mae_balanced"] = balanced_mae(predictions, targets, bins.numpy())
+    metrics, notes = measured(data, settings.data, predictions, torch.from_numpy(targets))
     if writes:
+        bins = data.bins.index(torch.from_numpy(targets))
+        _, regions = regions_of(data, settings.data)
         rows: list[dict[str, Any]] = [
             {"row": i, "target": float(t), "prediction": float(p), "region": regions[b]}
             for i, (t, p, b) in enumerate(zip(targets, predictions, bins.tolist(), strict=True))
@@ -209,6 +213,5 @@ def _write(
         write_json(folder / "metrics.json", {"metrics": metrics, "notes": notes})
         weights = {k: v.detach().cpu() for k, v in module.model.network.state_dict().items()}
         scale = {"mean": module.objective.mean.cpu(), "std": module.objective.std.cpu()}
-        torch.save({"network": weights, "labels": scale}, folder / "model.pt")
-        np.save(folder / "train_counts.npy", data.train_counts.numpy())
+        save({"network": weights, "labels": scale}, folder / "model.pt")
     return metrics, notes

@@ -1,6 +1,7 @@
 """Which data a run reads, as settings that can be stored and compared."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from rankgrad.recipes.regression.metrics import Regions
 __all__ = ["DataSettings", "load_data", "regions_of"]
 
 _DIGITS = {"digits": 2, "digits3": 3}
+# Settings of tables alone
+_OF_TABLES = ("target", "split", "limit", "image_root", "bin_low", "bin_width", "num_bins")
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,16 @@ def load_data(settings: DataSettings, seed: int) -> RegressionData:
     """Return the data of one seed.
 
     Raises:
-        DataError: it cannot be read, or lacks a setting.
+        DataError: it cannot be read, lacks a setting, or has one that does not apply.
     """
     if settings.source in _DIGITS:
+        _refuse(settings, settings.source, *_OF_TABLES, "vectors")
         return digits_data(seed, _DIGITS[settings.source])
     path = Path(settings.source)
     if path.is_dir():
         if settings.vectors is None:
             raise DataError("sentence pairs need word vectors: a file, or glove-50d")
+        _refuse(settings, "a folder of sentence pairs", *_OF_TABLES)
         return sentence_pairs(path, settings.vectors)
     if settings.target is None:
         raise DataError(f"{path} needs the name of its target column")
@@ -75,6 +80,7 @@ def load_data(settings: DataSettings, seed: int) -> RegressionData:
             column=settings.path_column,
             split=settings.split,
             seed=seed,
+            limit=settings.limit,
             size=settings.image_size,
             augment=settings.augment,
             skip_unreadable=settings.skip_unreadable,
@@ -91,11 +97,20 @@ def load_data(settings: DataSettings, seed: int) -> RegressionData:
     return _with_bins(data, settings)
 
 
-def _with_bins(data: RegressionData, settings: DataSettings) -> RegressionData:
-    from dataclasses import replace
+def _refuse(settings: DataSettings, what: str, *names: str) -> None:
+    """Raise for settings that would have no effect."""
+    given = [name for name in names if getattr(settings, name) is not None]
+    if given:
+        raise DataError(f"{what} cannot be read with {' and '.join(given)}")
 
+
+def _with_bins(data: RegressionData, settings: DataSettings) -> RegressionData:
     if settings.bin_width is None:
+        if settings.bin_low is not None or settings.num_bins is not None:
+            raise DataError("bin_low and num_bins need bin_width")
         return data
+    if not (0 < settings.bin_width < math.inf):
+        raise DataError(f"bin_width must be above zero, got {settings.bin_width:g}")
     everything = torch.cat([part.targets for part in (data.train, data.val, data.test)])
     width = settings.bin_width
     lowest, highest = float(everything.min()), float(everything.max())
@@ -113,8 +128,4 @@ def regions_of(data: RegressionData, settings: DataSettings) -> tuple[Regions, t
     )
     if data.regions is not None:
         return regions, data.regions
-    split = regions.split(data.train_counts.numpy())
-    names = ("many", "medium", "few")
-    return regions, tuple(
-        next(name for name in names if split[name][b]) for b in range(data.bins.num)
-    )
+    return regions, regions.names(data.train_counts.numpy())

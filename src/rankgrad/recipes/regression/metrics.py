@@ -33,6 +33,15 @@ class Regions:
             "few": few,
         }
 
+    def names(self, counts: Int[np.ndarray, " n"]) -> tuple[str, ...]:
+        """Say for each count which of the three regions it belongs to.
+
+        >>> Regions(many_above=30, few_below=8).names(np.array([31, 8, 7]))
+        ('many', 'medium', 'few')
+        """
+        members = self.split(counts)
+        return tuple(next(r for r in REGIONS[1:] if members[r][i]) for i in range(len(counts)))
+
 
 def regression_metrics(
     predictions: Float[np.ndarray, " n"],

@@ -1,21 +1,19 @@
-"""Networks for regression, and a wrapper that takes the features of any network by name."""
+"""The model of a run, by name."""
 
-import math
-from collections.abc import Sequence
 from importlib import import_module
-from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from rankgrad.data.regression.samples import RegressionData
 from rankgrad.imbalance import FDS
 from rankgrad.recipes.regression.methods import RegressionMethod
-from rankgrad.recipes.regression.objective import Output, window_of
+from rankgrad.recipes.regression.networks import MLP, PairEncoder, SmallCNN
+from rankgrad.recipes.regression.objective import window_of
+from rankgrad.recipes.regression.regressor import ModelError, Regressor
 
-__all__ = ["MODELS", "ModelError", "Regressor", "build_regressor"]
+__all__ = ["MODELS", "build_regressor"]
 
 # name -> the kind of data it takes
 MODELS = {
@@ -27,165 +25,6 @@ MODELS = {
     "bilstm-large": "pairs",
     "bag": "pairs",
 }
-
-
-class ModelError(ValueError):
-    """There is no such model, or it does not fit the data."""
-
-
-class SmallCNN(nn.Module):
-    """Three convolutions, a feature vector and one number."""
-
-    def __init__(self, channels: int, height: int, width: int, feature_dims: int = 48) -> None:
-        super().__init__()
-        sizes = (channels, 8, 16, 64)
-        # Halve twice, large images more often.
-        halvings = max(2, math.ceil(math.log2(min(height, width) / 4)))
-        layers: list[nn.Module] = []
-        for i in range(3):
-            layers.append(nn.Conv2d(sizes[i], sizes[i + 1], 3, padding=1))
-            if i < 2:
-                # Pooling first: ReLU keeps order, so this is the same with a quarter of the work.
-                layers.append(nn.MaxPool2d(2 ** (halvings // 2 + (halvings % 2 if i == 0 else 0))))
-            layers.append(nn.ReLU(inplace=True))
-        body = nn.Sequential(*layers)
-        with torch.no_grad():
-            flat = body(torch.zeros(1, channels, height, width)).numel()
-        self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(flat, feature_dims), nn.ReLU(inplace=True)
-        )
-        self.head = nn.Linear(feature_dims, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return predictions ``[n, 1]``."""
-        return self.head(self.body(images))  # type: ignore[no-any-return]
-
-
-class MLP(nn.Module):
-    """Hidden layers with ReLU."""
-
-    def __init__(self, inputs: int, hidden: Sequence[int] = (128, 128, 64)) -> None:
-        super().__init__()
-        sizes = (inputs, *hidden)
-        layers: list[nn.Module] = []
-        for a, b in pairwise(sizes):
-            layers += [nn.Linear(a, b), nn.ReLU(inplace=True)]
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(sizes[-1], 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return predictions ``[n, 1]``."""
-        return self.head(self.body(features))  # type: ignore[no-any-return]
-
-
-class PairEncoder(nn.Module):
-    """Two sentences through one encoder; the regressor sees ``a, b, |a - b|, a b``.
-
-    Word vectors stay as they are. ``hidden`` is the size of a bidirectional LSTM with max pooling
-    over the words, as published for STS-B; 0 takes the mean of the word vectors instead.
-    """
-
-    def __init__(
-        self,
-        vectors: Float[Tensor, "words dims"],
-        hidden: int = 128,
-        layers: int = 1,
-        feature_dims: int = 128,
-        dropout: float = 0.2,
-    ) -> None:
-        super().__init__()
-        self.vectors = nn.Embedding.from_pretrained(vectors, padding_idx=0)
-        dims = vectors.shape[1]
-        self.lstm = (
-            nn.LSTM(dims, hidden, layers, batch_first=True, bidirectional=True) if hidden else None
-        )
-        encoded = 2 * hidden if hidden else dims
-        self.dropout = nn.Dropout(dropout)
-        self.body = nn.Sequential(nn.Linear(4 * encoded, feature_dims), nn.Tanh())
-        self.head = nn.Linear(feature_dims, 1)
-
-    def encode(self, words: Tensor) -> Tensor:
-        """Return one vector a sentence."""
-        there = words != 0
-        vectors = self.dropout(self.vectors(words))
-        if self.lstm is None:
-            count = there.sum(1, keepdim=True).clamp(min=1)
-            return (vectors * there[..., None]).sum(1) / count  # type: ignore[no-any-return]
-        lengths = there.sum(1).cpu()
-        packed = nn.utils.rnn.pack_padded_sequence(
-            vectors, lengths, batch_first=True, enforce_sorted=False
-        )
-        states, _ = nn.utils.rnn.pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, padding_value=-torch.inf
-        )
-        return states.amax(1)
-
-    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
-        """Return predictions ``[n, 1]``."""
-        a, b = (self.encode(words) for words in pair)
-        joined = torch.cat([a, b, (a - b).abs(), a * b], dim=1)
-        return self.head(self.body(self.dropout(joined)))  # type: ignore[no-any-return]
-
-
-class Regressor(nn.Module):
-    """A network and the features that its head sees.
-
-    Features are what goes into the module named ``head``; where the method smooths features (FDS),
-    the head gets the smoothed ones, while terms such as RankSim see them as they were.
-
-    Args:
-        network: anything that gives one number a sample, ``[n]`` or ``[n, 1]``.
-        head: the name of its last module, as in ``network.named_modules()``.
-        fds: smooths the features.
-
-    Raises:
-        ModelError: there is no module of that name.
-    """
-
-    def __init__(self, network: nn.Module, head: str, fds: FDS | None = None) -> None:
-        super().__init__()
-        modules = dict(network.named_modules())
-        if not head or head not in modules:
-            there = ", ".join(name for name, _ in network.named_children())
-            raise ModelError(f"the model has no module {head!r} for its head; it has {there}")
-        self.network = network
-        self.fds = fds
-        self.head_name = head
-        self._features: Tensor | None = None
-        self._targets: Tensor | None = None
-        self.handle = modules[head].register_forward_pre_hook(self._hook)
-
-    @property
-    def head(self) -> nn.Module:
-        """The module whose input is the features."""
-        return self.network.get_submodule(self.head_name)
-
-    def _hook(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        self._features = inputs[0]
-        if self.fds is None or not self.training or self._targets is None:
-            return None
-        return (self.fds(inputs[0].flatten(1), self._targets).view_as(inputs[0]), *inputs[1:])
-
-    def forward(self, inputs: Any, targets: Tensor | None = None) -> Output:
-        """Return predictions and features; with targets, features are smoothed for the head."""
-        self._targets = targets
-        predictions = self.network(inputs)
-        features, self._features, self._targets = self._features, None, None
-        if features is None:
-            raise ModelError(f"the model did not call its module {self.head_name!r}")
-        return Output(predictions.reshape(len(predictions)), features.flatten(1))
-
-    def retrain_head(self) -> None:
-        """Freeze everything but the head, and start that anew."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
-        for module in self.head.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-        for parameter in self.head.parameters():
-            parameter.requires_grad_(True)
-        self.fds = None
 
 
 def build_regressor(

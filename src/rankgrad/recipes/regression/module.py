@@ -12,13 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from rankgrad.data.regression.samples import Batch, RegressionData, Samples
 from rankgrad.recipes.regression.methods import RegressionMethod
 from rankgrad.recipes.regression.metrics import balanced_mae
-from rankgrad.recipes.regression.models import Regressor
 from rankgrad.recipes.regression.objective import Objective, Output
-from rankgrad.recipes.regression.training import (
-    RegressionSettings,
-    learning_rate_schedule,
-    make_optimizer,
-)
+from rankgrad.recipes.regression.optimization import learning_rate_schedule, make_optimizer
+from rankgrad.recipes.regression.regressor import Regressor
+from rankgrad.recipes.regression.settings import RegressionSettings
 
 __all__ = ["MONITOR", "RegressionDataModule", "RegressionModule"]
 

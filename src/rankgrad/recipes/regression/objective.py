@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rankgrad.checks import check_choice
 from rankgrad.compat.ranksim import batchwise_ranking_regularizer
 from rankgrad.data.regression.samples import Batch, RegressionData
 from rankgrad.imbalance import (
@@ -108,9 +109,9 @@ class Objective(nn.Module):
     def regress(self, predictions: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Return the regression loss alone; targets scaled."""
         if self.balanced is not None:
-            return self.balanced(predictions, targets)  # type: ignore[no-any-return]
-        loss = _REGRESS[self.method.loss]
-        return loss(predictions, targets, weights, **self.options)
+            loss: Tensor = self.balanced(predictions, targets)
+            return loss
+        return _REGRESS[self.method.loss](predictions, targets, weights, **self.options)
 
     def forward(
         self,
@@ -164,9 +165,8 @@ class _TermLoss(nn.Module):
         self.name = term.name
         self.weight: float = o.pop("weight")
         self.start: int = o.pop("start")
-        self.published = o.pop("coupling", "separate")
-        if self.published not in ("separate", "published"):
-            raise MethodError(f"coupling must be separate or published, got {self.published!r}")
+        self.coupling: str = o.pop("coupling", "separate")  # of RankSim's weight and its ranker
+        check_choice("coupling", self.coupling, ("separate", "published"))
         self.options = o
         self.on_features = term.name in ("ranksim", "rnc")
         make: dict[str, Callable[..., nn.Module]] = {
@@ -184,9 +184,11 @@ class _TermLoss(nn.Module):
         self, predictions: Tensor, features: Tensor, targets: Tensor, scaled: Tensor
     ) -> Tensor:
         """Return the weighted term."""
-        if self.published == "published":
-            lam = self.options["strength"]
-            return self.weight * batchwise_ranking_regularizer(features, targets, lam)
-        if self.on_features:
-            return self.weight * self.loss(features, targets)  # type: ignore[no-any-return]
-        return self.weight * self.loss(predictions, scaled)  # type: ignore[no-any-return]
+        loss: Tensor
+        if self.coupling == "published":
+            loss = batchwise_ranking_regularizer(features, targets, self.options["strength"])
+        elif self.on_features:
+            loss = self.loss(features, targets)
+        else:
+            loss = self.loss(predictions, scaled)
+        return self.weight * loss

@@ -13,16 +13,13 @@ _BARS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 72
 
 
-def overview(
-    data: RegressionData, regions: Regions, names: tuple[str, ...], published: bool
-) -> list[str]:
+def overview(data: RegressionData, regions: Regions, names: tuple[str, ...]) -> list[str]:
     """Return lines on the sizes, the label histogram of training and the regions.
 
     Args:
         data: the data.
         regions: the limits of the regions.
         names: the region of each label bin.
-        published: whether the makers of the data set named the regions themselves.
     """
     counts = data.train_counts.numpy()
     lines = [
@@ -42,7 +39,7 @@ def overview(
         lines.append(
             f"  {region:<7}{int(inside.sum()):>5} bins {int(counts[inside].sum()):>8,} training "
             f"{int((tested == region).sum()):>7,} test samples"
-            + ("  (as published)" if published else f"  ({limit} a bin)")
+            + ("  (as published)" if data.regions is not None else f"  ({limit} a bin)")
         )
     return [*lines, *(f"  note: {note}" for note in data.notes)]
 

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from rankgrad.recipes.experiments.store import StoredRun
+from rankgrad.recipes.experiments.study import plain
 from rankgrad.recipes.experiments.summary import Paired, spread
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "findings",
     "lowest",
     "paired_sentence",
+    "settings_rows",
     "summary_rows",
 ]
 
@@ -52,6 +55,21 @@ def lowest(
         if len(known) > 1:
             best.add((means.index(min(known) if lower else max(known)), column))
     return frozenset(best)
+
+
+def settings_rows(settings: object) -> list[list[str]]:
+    """Return the settings that are set, by name; those inside others as ``outer.inner``."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> list[list[str]]:
+        rows = []
+        for name, value in values.items():
+            if isinstance(value, dict):
+                rows += flat(value, f"{prefix}{name}.")
+            elif value not in (None, []):
+                rows.append([prefix + name, str(value)])
+        return rows
+
+    return flat(plain(settings))
 
 
 def paired_sentence(comparison: Paired, what: str = "test MAE") -> str:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from rankgrad.recipes.experiments import Display, RunStore, StoredRun, Study, run_study
 from rankgrad.recipes.regression.methods import RegressionMethod, Term
-from rankgrad.recipes.regression.training import RegressionSettings, train
+from rankgrad.recipes.regression.settings import RegressionSettings
+from rankgrad.recipes.regression.training import train
 
 __all__ = ["candidates", "tune"]
 
 # Factors of the learning rate, the weight decay and the weights of the terms. Every method gets
-# the first so many of them; the last factor does nothing where there is no term.
+# the first so many of them; where there is no term, the last factor goes to the weight decay too.
 _TRIALS = (
     (1.0, 1.0, 1.0),
     (0.3, 1.0, 1.0),
@@ -21,7 +22,7 @@ _TRIALS = (
     (0.3, 10.0, 3.0),
     (1.0, 10.0, 1.0),
     (1.0, 0.1, 0.1),
-    (1.0, 0.1, 10.0),
+    (0.3, 1.0, 10.0),
     (0.1, 1.0, 1.0),
     (3.0, 10.0, 3.0),
 )
@@ -34,7 +35,7 @@ def candidates(
     """Return so many settings of a method; the first is the method as it is.
 
     Where a method has no term, trials that differ in its weight only try weight decays instead,
-    so that no trial is spent twice.
+    so that no trial is spent twice (unless the weight decay is zero).
 
     Raises:
         ValueError: more trials than there are, or none.
@@ -44,7 +45,7 @@ def candidates(
     found = []
     for number, (rate, decay, weight) in enumerate(_TRIALS[:trials], start=1):
         if not method.terms:
-            rate, decay = rate, decay * weight
+            decay *= weight
         terms = tuple(_weighted(term, weight) for term in method.terms)
         found.append(
             replace(

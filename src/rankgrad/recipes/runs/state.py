@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from rankgrad.files import replacing
 from rankgrad.recipes.runs.folder import RunFolderError
 
 __all__ = ["BROKEN", "restore", "save"]
@@ -17,9 +18,8 @@ BROKEN = (RuntimeError, LookupError, TypeError, ValueError, EOFError, pickle.Unp
 
 def save(content: dict[str, Any], path: Path) -> None:
     """Write all of it or nothing."""
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        torch.save(content, partial)
 
 
 def restore(path: Path, device: torch.device | str, take: Callable[[dict[str, Any]], None]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from rankgrad.recipes.experiments import (
     spread,
 )
 from rankgrad.recipes.sorters.evidence_tasks import TASKS, Task
-from rankgrad.sorters import load_sorter
+from rankgrad.sorters import SHIPPED, load_sorter
 
 __all__ = ["METHODS", "EvidenceMethod", "EvidenceSettings", "evidence_study", "table"]
 
@@ -39,8 +40,7 @@ class EvidenceMethod:
 
 
 METHODS = tuple(
-    EvidenceMethod(name)
-    for name in ("plain loss", "set", "grus", "gruc", "exa", "logistic", "projection")
+    EvidenceMethod(name) for name in ("plain loss", *SHIPPED, "exa", "logistic", "projection")
 )
 
 
@@ -65,19 +65,19 @@ class EvidenceSettings:
     checks: int = 10
 
 
-def evidence_study(task: str, seeds: int = 3, **changes: int | float) -> Study:
-    """Return the study of one task.
+def evidence_study(task: str, seeds: int = 3, **changes: Any) -> Study:
+    """Return the study of one task; ``changes`` are fields of its settings.
 
     >>> len(evidence_study("regression").tasks())
     21
     """
-    settings = EvidenceSettings(task, **changes)  # type: ignore[arg-type]  # each has its own
+    settings = EvidenceSettings(task, **changes)
     return Study(f"sorters, {task}", settings, METHODS, tuple(range(seeds)), train_evidence)
 
 
 def _ranker(name: str) -> Ranker:
     """Return the ranker; those with a temperature get scores of deviation 1, and a tenth of it."""
-    if name in ("set", "grus", "gruc"):
+    if name in SHIPPED:
         return LearnedRanker(load_sorter(name))
     if name == "exa":
         return as_ranker("sodeep")

@@ -1,0 +1,81 @@
+"""A wrapper that takes the features of any network by the name of its head."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from rankgrad.imbalance import FDS
+from rankgrad.recipes.regression.objective import Output
+
+__all__ = ["ModelError", "Regressor"]
+
+
+class ModelError(ValueError):
+    """There is no such model, or it does not fit the data."""
+
+
+class Regressor(nn.Module):
+    """A network and the features that its head sees.
+
+    Features are what goes into the module named ``head``; where the method smooths features (FDS),
+    the head gets the smoothed ones, while terms such as RankSim see them as they were.
+
+    Args:
+        network: anything that gives one number a sample, ``[n]`` or ``[n, 1]``.
+        head: the name of its last module, as in ``network.named_modules()``.
+        fds: smooths the features.
+
+    Raises:
+        ModelError: there is no module of that name; or, when called, the network does not use it
+            or gives another number of predictions.
+    """
+
+    def __init__(self, network: nn.Module, head: str, fds: FDS | None = None) -> None:
+        super().__init__()
+        modules = dict(network.named_modules())
+        if not head or head not in modules:
+            there = ", ".join(name for name, _ in network.named_children())
+            raise ModelError(f"the model has no module {head!r} for its head; it has {there}")
+        self.network = network
+        self.fds = fds
+        self.head_name = head
+        self._features: Tensor | None = None
+        self._targets: Tensor | None = None
+        self.handle = modules[head].register_forward_pre_hook(self._hook)
+
+    @property
+    def head(self) -> nn.Module:
+        """The module whose input is the features."""
+        return self.network.get_submodule(self.head_name)
+
+    def _hook(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        self._features = inputs[0]
+        if self.fds is None or not self.training or self._targets is None:
+            return None
+        return (self.fds(inputs[0].flatten(1), self._targets).view_as(inputs[0]), *inputs[1:])
+
+    def forward(self, inputs: Any, targets: Tensor | None = None) -> Output:
+        """Return predictions and features; with targets, features are smoothed for the head."""
+        self._targets = targets
+        predictions = self.network(inputs)
+        features, self._features, self._targets = self._features, None, None
+        if features is None:
+            raise ModelError(f"the model did not call its module {self.head_name!r}")
+        if predictions.numel() != len(features):
+            raise ModelError(
+                f"the model must give one number a sample, got {tuple(predictions.shape)} for "
+                f"{len(features)} samples"
+            )
+        return Output(predictions.flatten(), features.flatten(1))
+
+    def retrain_head(self) -> None:
+        """Freeze everything but the head, and start that anew."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        for module in self.head.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        for parameter in self.head.parameters():
+            parameter.requires_grad_(True)
+        self.fds = None

@@ -82,7 +82,7 @@ def _contest(
 ) -> Iterator[Row]:
     scores, ranker = normal(*shape), Projection(regularization)
     ours = both_ways(ranker if what == "rank" else ranker.sort, scores)
-    in_table = not grows and (regularization, what) == ("l2", "rank")
+    in_table = shape in _SHAPES and not grows and (regularization, what) == ("l2", "rank")
     others = {}
     for name, function in _peers(regularization, what).items():
         limit = _TO_TORCHSORT if in_table and name == "torchsort" else None

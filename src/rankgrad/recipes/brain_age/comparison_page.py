@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 from rankgrad.recipes.experiments import StoredRun, Study, environment, machine, paired, spread
 from rankgrad.recipes.experiments.store import write_csv, write_json
@@ -98,9 +99,9 @@ def _against(title: str, runs: Sequence[StoredRun], pairs: dict[str, tuple[str, 
         ],
         figures=[
             differences(
-                {name: pair.differences for name, pair in found.items()},
-                x_label="difference of MAE in years, below 0 is better",
-                title=title,
+                {fill(name, 24): pair.differences for name, pair in found.items()},
+                x_label="years of MAE, left is better",
+                title="",
                 alt="Differences of MAE seed by seed: "
                 + "; ".join(f"{n} {text(p.mean, 2)} on average" for n, p in found.items()) + ".",
             )

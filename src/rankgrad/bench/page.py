@@ -52,11 +52,20 @@ def page(
             Section(
                 name.replace("_", " "),
                 text=[SUITES[name]],
-                tables=[Table(HEADINGS, [cells(row) for row in rows])],
+                tables=[Table(HEADINGS, _once([cells(row) for row in rows]))],
                 figures=_growth(rows, where),
             )
         )
     return made
+
+
+def _once(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Name a work in the first of its rows only."""
+    before = [("",), *rows]
+    return [
+        ("" if row[0] == last[0] else row[0], *row[1:])
+        for last, row in zip(before, rows, strict=False)
+    ]
 
 
 def _growth(rows: Sequence[Row], where: str) -> list[Figure]:
@@ -75,7 +84,7 @@ def _growth(rows: Sequence[Row], where: str) -> list[Figure]:
 
 
 def _plot(name: str, lines: Mapping[str, Mapping[int, float]], where: str) -> Figure:
-    figure, (axes,) = canvas()
+    figure, (axes,) = canvas(height=4.2)
     for index, (label, points) in enumerate(lines.items()):
         # The first of the colours is a grey, the first of the styles a full line: ours has that.
         style = (index + 1) % len(COLORS)
@@ -89,6 +98,8 @@ def _plot(name: str, lines: Mapping[str, Mapping[int, float]], where: str) -> Fi
             linewidth=2.2 if index == 0 else 1.4,
             label=label,
         )
-    describe(axes, name, "size", "ms", legend=True)
+    describe(axes, name, "size", "ms")
+    # Below: lines of all slopes leave no corner free.
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     ends = ", ".join(f"{label} up to {max(p.values()):.3g} ms" for label, p in lines.items())
     return Figure(data_uri(figure), f"Log-log plot of time over size: {ends}", f"{name}. {where}.")

@@ -3,14 +3,15 @@
 diffsort's odd-even network of 128 at a batch of 256 takes a minute and 10 GB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rankgrad.bench import peers
 from rankgrad.bench.contest import Bench, Other
 from rankgrad.bench.rows import Row
-from rankgrad.bench.work import both_ways, normal
+from rankgrad.bench.work import Outcome, both_ways, normal
 from rankgrad.bench.yardsticks import yardsticks
 from rankgrad.compat.diffsort import DiffSortNet
+from rankgrad.kernels import use_backend
 from rankgrad.rankers import SortingNetwork
 
 __all__ = ["rows"]
@@ -26,13 +27,24 @@ def _layers(kind: str, n: int) -> int:
     return rounds * (rounds + 1) // 2
 
 
+def _plain(run: Callable[[], Outcome]) -> Callable[[], Outcome]:
+    """Return the same call without compiled kernels."""
+
+    def call() -> Outcome:
+        with use_backend("reference"):
+            return run()
+
+    return call
+
+
 def _whole(bench: Bench, kind: str, batch: int, n: int) -> Iterator[Row]:
     """Sorted values and permutation matrices, and beside them what needs no matrix."""
     scores, ranker = normal(batch, n), SortingNetwork(kind)
-    others = {}
+    # The matrices of every layer, and what autograd keeps of them.
+    needs = 20.0 * _layers(kind, n) * batch * n * n
+    ours = both_ways(DiffSortNet(kind, n), scores)
+    others = {"the layers in plain PyTorch": Other(_plain(ours), needs=needs)}
     if diffsort := peers.load("diffsort"):
-        # Its matrices of every layer, and what autograd keeps of them.
-        needs = 20.0 * _layers(kind, n) * batch * n * n
         limit = 1 / 5 if (kind, n) == ("odd_even", 128) else None
         others["diffsort"] = Other(both_ways(diffsort.DiffSortNet(kind, n), scores), limit, needs)
     others |= {
@@ -42,7 +54,7 @@ def _whole(bench: Bench, kind: str, batch: int, n: int) -> Iterator[Row]:
     }
     series = f"{kind} network, values and matrix, batch {batch}"
     yield from bench.contest(
-        f"{series}, n = {n}", both_ways(DiffSortNet(kind, n), scores), others,
+        f"{series}, n = {n}", ours, others,
         size=n, series=series, seconds=3.0,
     )  # fmt: skip
 

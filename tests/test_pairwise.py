@@ -281,8 +281,8 @@ def test_masked_keys_have_no_gradient_whatever_they_hold() -> None:
     for grad in (q.grad, k.grad, w.grad):
         assert grad is not None
         assert grad.isfinite().all()
-    assert not k.grad[1:].any()  # type: ignore[index]
-    assert not w.grad[1:].any()  # type: ignore[index]
+    assert not k.grad[1:].any()
+    assert not w.grad[1:].any()
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=str)

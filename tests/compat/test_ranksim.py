@@ -108,7 +108,7 @@ def test_the_ranker_compiles_without_a_graph_break() -> None:
     seq = torch.randn(3, 5, requires_grad=True)
     cotangent = torch.randn(3, 5)
 
-    def gradient(apply) -> Tensor:  # type: ignore[no-untyped-def]
+    def gradient(apply) -> Tensor:
         return torch.autograd.grad(apply(seq), seq, cotangent)[0]
 
     compiled = torch.compile(

@@ -99,7 +99,7 @@ both_losses = pytest.mark.parametrize("make", LOSSES, ids=["rank", "hard", "hard
 
 @both_losses
 @pytest.mark.parametrize("hidden", [9.0, float("nan"), float("inf")])
-def test_a_mask_leaves_pairs_out(make, hidden: float) -> None:  # type: ignore[no-untyped-def]
+def test_a_mask_leaves_pairs_out(make, hidden: float) -> None:
     scores = draw(6, 6)
     mask = torch.tensor([True, False, True, True, False, True])
     expected = make(reduction="none")(scores[mask][:, mask])
@@ -117,7 +117,7 @@ def test_a_mask_leaves_pairs_out(make, hidden: float) -> None:  # type: ignore[n
 
 
 @both_losses
-def test_batches_of_matrices(make) -> None:  # type: ignore[no-untyped-def]
+def test_batches_of_matrices(make) -> None:
     scores = draw(2, 3, 5, 5)
     each = make(reduction="none")(scores)
     assert each.shape == (2, 3, 5)
@@ -127,7 +127,7 @@ def test_batches_of_matrices(make) -> None:  # type: ignore[no-untyped-def]
 
 @both_losses
 @pytest.mark.parametrize("n", [0, 1])
-def test_fewer_than_two_pairs(make, n: int) -> None:  # type: ignore[no-untyped-def]
+def test_fewer_than_two_pairs(make, n: int) -> None:
     scores = torch.ones(n, n, requires_grad=True)
     loss = make()(scores)
     loss.backward()
@@ -137,7 +137,7 @@ def test_fewer_than_two_pairs(make, n: int) -> None:  # type: ignore[no-untyped-
 
 
 @both_losses
-def test_equal_scores_have_a_finite_gradient(make) -> None:  # type: ignore[no-untyped-def]
+def test_equal_scores_have_a_finite_gradient(make) -> None:
     scores = torch.zeros(4, 4, requires_grad=True)
     loss = make()(scores)
     loss.backward()
@@ -147,7 +147,7 @@ def test_equal_scores_have_a_finite_gradient(make) -> None:  # type: ignore[no-u
 
 
 @both_losses
-def test_nan_reaches_its_row_and_its_column(make) -> None:  # type: ignore[no-untyped-def]
+def test_nan_reaches_its_row_and_its_column(make) -> None:
     scores = draw(4, 4)
     scores[1, 2] = float("nan")
     assert make(reduction="none")(scores).isnan().tolist() == [False, True, True, False]

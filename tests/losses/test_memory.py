@@ -88,7 +88,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="size must be >= 1"):
         CrossBatchMemory(0, 3)
     with pytest.raises(TypeError, match="dim"):
-        CrossBatchMemory(4, 3.5)  # type: ignore[arg-type]
+        CrossBatchMemory(4, 3.5)
     with pytest.raises(ValueError, match=r"embeddings must have the shape \[n, 3\]"):
         memory.enqueue(torch.rand(2, 5), torch.arange(2))
     with pytest.raises(TypeError, match="labels must be integer"):

@@ -78,6 +78,6 @@ def test_modules_take_part() -> None:
 
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(TypeError, match="criterion"):
-        RankMetricLoss("ndcg")  # type: ignore[arg-type]
+        RankMetricLoss("ndcg")
     with pytest.raises(TypeError, match="scores"):
         RankMetricLoss(discounted_gain)(SCORES.long(), RELEVANCE)

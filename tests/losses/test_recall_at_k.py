@@ -142,7 +142,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="k must be >= 1"):
         RecallAtKLoss(k=(0, 1))
     with pytest.raises(TypeError, match=r"k must be an int|k: int|'k'"):
-        recall_at_k_loss(x, x, (1, 2.5))  # type: ignore[arg-type]
+        recall_at_k_loss(x, x, (1, 2.5))
     with pytest.raises(ValueError, match="k_temperature must be one number or 2"):
         RecallAtKLoss(k=(1, 2), k_temperature=(1.0,))
     with pytest.raises(ValueError, match="k_temperature must be > 0"):

@@ -252,7 +252,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(TypeError, match="labels"):
         SmoothAPLoss()(x, [0, 1, 2])
     with pytest.raises(TypeError, match="memory"):
-        SmoothAPLoss(memory=100)  # type: ignore[arg-type]
+        SmoothAPLoss(memory=100)
     with pytest.raises(ValueError, match="embeddings must have the 5 features of the memory"):
         SmoothAPLoss(memory=CrossBatchMemory(10, 5))(x, torch.arange(3))
     with pytest.raises(ValueError, match="indices_tuple"):

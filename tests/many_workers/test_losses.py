@@ -42,7 +42,7 @@ def test_equals_one_process(name: str, world: int, found: Found) -> None:
     if scenario.local:  # the workers weigh their samples from 1: so must the whole batch
         losses = scenario.loss(whole, None)
         parts = losses.split([len(m["loss"]) for m in mine])
-        sum((p * torch.arange(1, len(p) + 1) / 10).sum() for p in parts).backward()  # type: ignore[union-attr]
+        sum((p * torch.arange(1, len(p) + 1) / 10).sum() for p in parts).backward()
         expected = {"loss": losses.detach(), **{k: whole[k].grad for k in scenario.trained}}
         torch.testing.assert_close(torch.cat([m["loss"] for m in mine]), expected["loss"])
     else:

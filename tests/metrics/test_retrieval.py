@@ -231,7 +231,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="k must be >= 1, got 0"):
         precision_at_k(x, x, 0)
     with pytest.raises(TypeError, match="k"):
-        recall_at_k(x, x, 1.5)  # type: ignore[arg-type]
+        recall_at_k(x, x, 1.5)
     with pytest.raises(ValueError, match="kind must be one of"):
         recall_at_k(x, x, 1, kind="some")
     with pytest.raises(ValueError, match="gain must be one of"):

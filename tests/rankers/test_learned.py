@@ -72,7 +72,7 @@ def test_a_sorter_is_a_ranker() -> None:
     x = randn(4, 30)
     torch.testing.assert_close(as_ranker("set")(x), LearnedRanker(load_sorter("set"))(x))
     with pytest.raises(TypeError):
-        LearnedRanker(nn.Linear(3, 3))  # type: ignore[arg-type]
+        LearnedRanker(nn.Linear(3, 3))
 
 
 # ---------------------------------------------------------------- in losses
@@ -80,10 +80,10 @@ def test_a_sorter_is_a_ranker() -> None:
 
 def losses(ranker: object) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
     return [
-        (rg.SpearmanLoss(ranker), (randn(2, 8), randn(2, 8, seed=1))),  # type: ignore[arg-type]
-        (rg.MapRankingLoss(ranker), (randn(8, 3), randn(8, 3, seed=1).gt(0).float())),  # type: ignore[arg-type]
-        (rg.RankLoss(ranker), (randn(8, 8),)),  # type: ignore[arg-type]
-        (rg.RankHardLoss(ranker=ranker), (randn(8, 8),)),  # type: ignore[arg-type]
+        (rg.SpearmanLoss(ranker), (randn(2, 8), randn(2, 8, seed=1))),
+        (rg.MapRankingLoss(ranker), (randn(8, 3), randn(8, 3, seed=1).gt(0).float())),
+        (rg.RankLoss(ranker), (randn(8, 8),)),
+        (rg.RankHardLoss(ranker=ranker), (randn(8, 8),)),
     ]
 
 

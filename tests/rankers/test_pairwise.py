@@ -129,7 +129,7 @@ def test_lapsum_golden(case: str) -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(TypeError, match="comparison"):
-        Pairwise("logistic")  # type: ignore[arg-type]
+        Pairwise("logistic")
     with pytest.raises(ValueError, match=r"steepness must be one of 'auto', got 'steep'"):
         Pairwise(rg.Logistic(), "steep")
 

@@ -32,7 +32,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 
 def test_anything_else_is_refused() -> None:
     with pytest.raises(TypeError, match="ranker"):
-        as_ranker(3)  # type: ignore[arg-type]
+        as_ranker(3)
     with pytest.raises(TypeError, match=r"ranker must be an object, not a class.*Projection\(\)"):
         as_ranker(Projection)
 

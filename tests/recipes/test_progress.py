@@ -17,7 +17,7 @@ def shown(terminal: bool) -> str:
         for task in tasks:
             display.update(task, 0.5, "epoch 30/60, val MAE 9.10")
         if terminal:
-            display.live.refresh()  # type: ignore[attr-defined]
+            display.live.refresh()
         for task in tasks:
             display.finish(task, {"mae_all": 8.765}, 4.04)
     return out.getvalue()

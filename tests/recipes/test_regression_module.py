@@ -55,7 +55,7 @@ class Stop(Callback):
         self.after = after
 
     def on_train_epoch_start(self, trainer: object, pl_module: object) -> None:
-        if trainer.current_epoch == self.after:  # type: ignore[attr-defined]
+        if trainer.current_epoch == self.after:
             raise KeyboardInterrupt
 
 

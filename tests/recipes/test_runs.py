@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rankgrad.recipes.runs import RunFolderError, claim, restore, save
+from rankgrad.recipes.runs import Kept, RunFolderError, claim, restore, save
 
 FILES = ("settings.json", "state.pt", "logs/**/*")
 WANTED = {"epochs": 3, "model": {"name": "mlp", "sizes": (4, 2)}}
@@ -69,3 +69,22 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     save({"epoch": 3}, tmp_path / "state.pt")
     with pytest.raises(RunFolderError, match="weights"):
         restore(tmp_path / "state.pt", "cpu", lambda state: state["weights"])
+
+
+class Trainer:
+    def __init__(self, seed: int) -> None:
+        self.model = torch.nn.Linear(2, 1)
+        torch.nn.init.constant_(self.model.weight, seed)
+        self.chance = torch.Generator().manual_seed(seed)
+        self.epoch = seed
+
+
+def test_what_a_trainer_keeps_is_put_back(tmp_path: Path) -> None:
+    kept = Kept(parts=("model",), generators=("chance",), values=("epoch",))
+    one, other = Trainer(3), Trainer(5)
+    torch.rand(4, generator=one.chance)
+    save(kept.state(one), tmp_path / "state.pt")
+    restore(tmp_path / "state.pt", "cpu", lambda state: kept.put_back(other, state))
+    assert other.epoch == 3
+    assert torch.equal(other.model.weight, one.model.weight)
+    assert torch.equal(torch.rand(4, generator=other.chance), torch.rand(4, generator=one.chance))

@@ -160,7 +160,7 @@ def test_what_is_no_score_is_refused() -> None:
     with pytest.raises((TypeError, ValueError)):  # a TypeError where the shapes are checked
         make_sorter("grus")(torch.tensor(1.0))
     with pytest.raises(TypeError):
-        make_sorter("mlp", 3.5)  # type: ignore[arg-type]
+        make_sorter("mlp", 3.5)
 
 
 def test_a_convolutional_sorter_of_another_length_than_the_published() -> None:

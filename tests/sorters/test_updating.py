@@ -141,7 +141,7 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="no weights"):
         UpdatingWrapper(make_sorter("exa"))
     with pytest.raises(TypeError):
-        UpdatingWrapper(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+        UpdatingWrapper(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="capacity"):
         UpdatingWrapper(grus(), capacity=0)
     with pytest.raises(ValueError, match="lr"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankgrad.bench.rows import Row
+from rankgrad.files import replacing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +62,6 @@ def _figure(value: float, unit: str) -> str:
 def write(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Write the facts and the rows as JSON, all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     record = {**facts, "rows": [asdict(row) for row in rows]}
-    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

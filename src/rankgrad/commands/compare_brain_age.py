@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rankgrad.commands._brain_age import (
     NEEDS,
@@ -12,13 +11,10 @@ from rankgrad.commands._brain_age import (
     print_table,
     settings_of,
 )
-from rankgrad.commands.errors import CommandError, require, study_errors
+from rankgrad.commands._study import run_stored
+from rankgrad.commands._terminal import make_console
+from rankgrad.commands.errors import CommandError, require
 from rankgrad.commands.options import add_study_options, positive
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from rankgrad.recipes.experiments import StoredRun, Study
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,8 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train what is missing, print the table and write the page."""
     require(NEEDS, "brain", "comparing for brain age")
-    from rich.console import Console
-
     from rankgrad.data.nifti import DataError
     from rankgrad.recipes.brain_age.comparison import (
         LOSSES,
@@ -58,9 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if (options.images is None) != (options.table is None):
         raise CommandError("scans need both: --images DIR and --table FILE", 2)
     folder: Path = options.out or Path("runs", "compare-brain-age")
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 140
+    console = make_console(140)
     count = options.phantoms or (QUICK_PHANTOMS if options.quick else 2 * PHANTOMS)
     settings = ComparisonSettings(
         run=settings_of(options, scans=options.images is not None),
@@ -87,11 +79,11 @@ def run(options: argparse.Namespace) -> int:
         for name in others:
             RunStore(folder / name).clear()
     console.print(f"First stages: {len(first.tasks())} runs; results in {folder}")
-    runs = _study(options, first, RunStore(folder), console)
+    runs = run_stored(options, first, RunStore(folder), console, _headline)
     for name, study in others.items():
         words = "Second stages" if name == "second" else "First stages in twice the epochs"
         console.print(f"{words}: {len(study.tasks())} runs")
-        runs += _study(options, study, RunStore(folder / name), console)
+        runs += run_stored(options, study, RunStore(folder / name), console, _headline)
     studies = (first, *others.values())
     rows = [row for study in studies for row in comparison_rows(study, runs)]
     report = write_comparison(first, studies[1:], runs, folder, data=data)
@@ -106,15 +98,5 @@ def _shares(count: int) -> tuple[int, int, int]:
     return train, validation, max(2, count - train - validation)
 
 
-def _study(
-    options: argparse.Namespace, study: "Study", store: object, console: "Console"
-) -> "list[StoredRun]":
-    from rankgrad.recipes.experiments import RunStore, progress_display, run_study
-
-    assert isinstance(store, RunStore)
-    with study_errors():
-        store.folder.mkdir(parents=True, exist_ok=True)
-        if options.fresh:
-            store.clear()
-        display = progress_display(console, lambda m: f"MAE {m['MAE']:.2f}")
-        return run_study(study, store, display, workers=options.workers)
+def _headline(metrics: dict[str, float]) -> str:
+    return f"MAE {metrics['MAE']:.2f}"

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankgrad.commands.errors import CommandError, require, study_errors
+from rankgrad.commands._study import run_stored
+from rankgrad.commands._terminal import make_console
+from rankgrad.commands.errors import CommandError, require
 from rankgrad.commands.options import add_study_options, names, positive
 from rankgrad.commands.train_detection import (
     NEEDS,
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rankgrad.recipes.detection.settings import DetectionSettings
-    from rankgrad.recipes.experiments import RunStore, StoredRun, Study
 
 __all__ = ["add_arguments", "run"]
 
@@ -77,8 +78,6 @@ def _rates(text: str) -> tuple[float, ...] | dict[str, float]:
 def run(options: argparse.Namespace) -> int:
     """Find the learning rates, train what is missing, print the table and write the page."""
     require(NEEDS, "recipes", "comparing detectors")
-    from rich.console import Console
-
     from rankgrad.recipes.detection.comparison import (
         RATES,
         chosen_rates,
@@ -95,9 +94,7 @@ def run(options: argparse.Namespace) -> int:
     settings = _with_anchors(options)
     losses = _losses(options, settings.model)
     folder: Path = options.out or Path("runs", "compare-detection")
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 140
+    console = make_console(140)
     splits = open_data(options, settings, console)
     data = str(options.data) if options.data else None
     rates, tuning, tuned = options.rates, None, []
@@ -106,11 +103,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         tuning = tuning_study(settings, data, losses, rates or RATES)
         console.print(f"Learning rates, by validation: {len(tuning.tasks())} runs")
-        tuned = _run(options, tuning, RunStore(folder / "rates"), console, "val AP")
+        store = RunStore(folder / "rates")
+        tuned = run_stored(options, tuning, store, console, lambda m: f"val AP {m['val AP']:.1f}")
         rates = chosen_rates(tuning, tuned)
     study = comparison_study(settings, data, rates, options.seeds, options.anchor_counts)
     console.print(f"Comparison, by test: {len(study.tasks())} runs; results in {folder}")
-    runs = _run(options, study, RunStore(folder), console, "AP")
+    runs = run_stored(options, study, RunStore(folder), console, lambda m: f"AP {m['AP']:.1f}")
     rows = comparison_rows(study, runs)
     report = write_comparison(study, runs, splits, rows, folder, tuning=tuning, tuned=tuned)
     _print_table(console, comparison_columns(study), rows)
@@ -144,19 +142,6 @@ def _losses(options: argparse.Namespace, model: str) -> tuple[str, ...]:
     if given and (missing := [loss for loss in losses if loss not in given]):
         raise CommandError(f"--rates: no learning rate for {', '.join(missing)}", 2)
     return losses
-
-
-def _run(
-    options: argparse.Namespace, study: "Study", store: "RunStore", console: "Console", metric: str
-) -> "list[StoredRun]":
-    from rankgrad.recipes.experiments import progress_display, run_study
-
-    with study_errors():
-        store.folder.mkdir(parents=True, exist_ok=True)
-        if options.fresh:
-            store.clear()
-        display = progress_display(console, lambda m: f"{metric} {m[metric]:.1f}")
-        return run_study(study, store, display, workers=options.workers)
 
 
 def _print_table(console: "Console", columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -20,54 +20,47 @@ from rankgrad.integrations.torchvision.ranked import Ranked, add_calibration, ad
 __all__ = ["RankFCOS", "RankFCOSHead", "RankRetinaNet", "RankRetinaNetHead", "RankSSD"]
 
 
-def head_losses(
-    criterion: Criterion,
-    coder: Any,
-    targets: Targets,
-    outputs: Mapping[str, Tensor],
-    anchors: Sequence[Tensor],
-    matched: Sequence[Tensor],
-    first_class: int = 0,
-) -> dict[str, Tensor]:
-    """Return both losses of a head whose outputs are ``[images, anchors, ...]``."""
-    logits = outputs["cls_logits"].flatten(0, 1)
-    matches = gather_matches(targets, matched, first_class)
-    codes = outputs["bbox_regression"].flatten(0, 1)[matches.rows]
-    predicted, sound = decode(coder, codes, torch.cat(list(anchors))[matches.rows])
-    classification, box = criterion(logits[:, first_class:], matches, predicted, sound)
-    return {"classification": classification, "bbox_regression": box}
+class _Losses:
+    """``compute_loss`` of whatever torchvision asks for it, by the criterion."""
 
-
-class _RetinaNetHead(nn.Module):
     criterion: Criterion
+    first_class = 0
+
+    def decoder(self) -> Any:
+        """Return what turns codes and anchors into boxes."""
+        raise NotImplementedError
+
+    def compute_loss(
+        self,
+        targets: Targets,
+        head_outputs: Mapping[str, Tensor],
+        anchors: Sequence[Tensor],
+        matched_idxs: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Return both losses of outputs ``[images, anchors, ...]``, by name; no other is there."""
+        logits = head_outputs["cls_logits"].flatten(0, 1)
+        matches = gather_matches(targets, matched_idxs, self.first_class)
+        codes = head_outputs["bbox_regression"].flatten(0, 1)[matches.rows]
+        boxes = torch.cat(list(anchors))[matches.rows]
+        predicted, sound = decode(self.decoder(), codes, boxes)
+        classification, box = self.criterion(
+            logits[:, self.first_class :], matches, predicted, sound
+        )
+        return {"classification": classification, "bbox_regression": box}
+
+
+class _RetinaNetHead(_Losses, nn.Module):
     regression_head: Any
 
-    def compute_loss(
-        self,
-        targets: Targets,
-        head_outputs: Mapping[str, Tensor],
-        anchors: Sequence[Tensor],
-        matched_idxs: Sequence[Tensor],
-    ) -> dict[str, Tensor]:
-        """Return the losses by name."""
-        coder = self.regression_head.box_coder.decode_single
-        return head_losses(self.criterion, coder, targets, head_outputs, anchors, matched_idxs)
+    def decoder(self) -> Any:
+        return self.regression_head.box_coder.decode_single
 
 
-class _FCOSHead(nn.Module):
-    criterion: Criterion
+class _FCOSHead(_Losses, nn.Module):
     box_coder: Any
 
-    def compute_loss(
-        self,
-        targets: Targets,
-        head_outputs: Mapping[str, Tensor],
-        anchors: Sequence[Tensor],
-        matched_idxs: Sequence[Tensor],
-    ) -> dict[str, Tensor]:
-        """Return the losses by name; there is none for the centre-ness."""
-        coder = self.box_coder.decode
-        return head_losses(self.criterion, coder, targets, head_outputs, anchors, matched_idxs)
+    def decoder(self) -> Any:
+        return self.box_coder.decode
 
 
 class RankRetinaNetHead(_RetinaNetHead, RetinaNetHead):
@@ -128,9 +121,9 @@ class RankFCOS(_Dense, FCOS):
     """
 
 
-class _SSD(Ranked):
+class _SSD(_Losses, Ranked):
     calibration: Calibration
-    criterion: Criterion
+    first_class = 1  # no negative is mined, all are ranked; the background has no score
     box_coder: Any
     score_thresh: float
     nms_thresh: float
@@ -140,18 +133,8 @@ class _SSD(Ranked):
         self.criterion = criterion
         add_calibration(self)
 
-    def compute_loss(
-        self,
-        targets: Targets,
-        head_outputs: Mapping[str, Tensor],
-        anchors: Sequence[Tensor],
-        matched_idxs: Sequence[Tensor],
-    ) -> dict[str, Tensor]:
-        """Return the losses by name; no negative is mined, all are ranked."""
-        coder = self.box_coder.decode_single
-        return head_losses(
-            self.criterion, coder, targets, head_outputs, anchors, matched_idxs, first_class=1
-        )
+    def decoder(self) -> Any:
+        return self.box_coder.decode_single
 
     def postprocess_detections(
         self,
@@ -163,7 +146,7 @@ class _SSD(Ranked):
         scores = self.calibration(head_outputs["cls_logits"][..., 1:]).sigmoid()
         limits = Limits(self.score_thresh, self.nms_thresh, self.detections_per_img)
         return [
-            detections(decode(self.box_coder.decode_single, codes, a)[0][:, None], s, size, limits)
+            detections(decode(self.decoder(), codes, a)[0][:, None], s, size, limits)
             for codes, a, s, size in zip(
                 head_outputs["bbox_regression"], image_anchors, scores, image_shapes, strict=True
             )

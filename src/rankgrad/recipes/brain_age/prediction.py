@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rankgrad.data.nifti import Scan, ScanDataset
+from rankgrad.files import replacing
 from rankgrad.recipes.brain_age.batches import Batches, even_parts, predicted
 from rankgrad.recipes.brain_age.bias import AgeBias
 from rankgrad.recipes.brain_age.evaluation import SEXES
@@ -83,12 +84,10 @@ def write_predictions(
     if bias is not None:
         columns["corrected_age"] = _cells(bias.age(last))
         columns["corrected_gap"] = _cells(bias.gap(last, truth))
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
-    partial.replace(path)
 
 
 def _cells(values: np.ndarray) -> list[str]:

@@ -27,6 +27,7 @@ from rankgrad.recipes.brain_age.progress import (
     Progress,
 )
 from rankgrad.recipes.brain_age.settings import BrainAgeSettings
+from rankgrad.recipes.runs import Kept
 
 __all__ = ["StageTrainer"]
 
@@ -260,27 +261,18 @@ class StageTrainer:
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
-        return {
-            "trained": self.trained.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "chance": self.chance.get_state(),
-            **{name: getattr(self, name) for name in _KEPT},
-        }
+        return _KEPT.state(self)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where ``state`` was called."""
-        self.trained.load_state_dict(state["trained"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.chance.set_state(state["chance"].cpu())
-        for name in _KEPT:
-            setattr(self, name, state[name])
+        _KEPT.put_back(self, state)
         self.torch_state = self.torch_state.cpu()
 
 
-_KEPT = (
-    "torch_state", "epoch", "waited", "dead", "seconds", "mae", "best_mae", "best", "history",
+_KEPT = Kept(
+    parts=("trained", "optimizer", "schedule", "scaler"),
+    generators=("chance",),
+    values=(
+        "torch_state", "epoch", "waited", "dead", "seconds", "mae", "best_mae", "best", "history",
+    ),
 )  # fmt: skip

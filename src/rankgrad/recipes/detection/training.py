@@ -18,6 +18,7 @@ from rankgrad.recipes.detection.models import build_detector
 from rankgrad.recipes.detection.outcomes import order_agreement, outcomes
 from rankgrad.recipes.detection.settings import DetectionSettings
 from rankgrad.recipes.detection.splits import Splits
+from rankgrad.recipes.runs import Kept
 
 __all__ = [
     "DivergedError",
@@ -193,26 +194,19 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "chance": self.chance.get_state(),
-            **{name: getattr(self, name) for name in _KEPT},
-        }
+        return _KEPT.state(self)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where ``state`` was called."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.chance.set_state(state["chance"].cpu())
-        for name in _KEPT:
-            setattr(self, name, state[name])
+        _KEPT.put_back(self, state)
         self.torch_state = self.torch_state.cpu()
 
 
-_KEPT = ("torch_state", "epoch", "seconds", "ap", "order", "best_ap", "best", "history")
+_KEPT = Kept(
+    parts=("model", "optimizer", "schedule"),
+    generators=("chance",),
+    values=("torch_state", "epoch", "seconds", "ap", "order", "best_ap", "best", "history"),
+)
 
 
 class _Schedule:

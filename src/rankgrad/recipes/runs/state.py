@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,39 @@ import torch
 from rankgrad.files import replacing
 from rankgrad.recipes.runs.folder import RunFolderError
 
-__all__ = ["BROKEN", "restore", "save"]
+__all__ = ["BROKEN", "Kept", "restore", "save"]
 
 # What reading a damaged file raises, as the damage may be.
 BROKEN = (RuntimeError, LookupError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The attributes of a trainer that it goes on from."""
+
+    parts: tuple[str, ...]
+    """Those with a ``state_dict``: models, optimizers, schedules."""
+    generators: tuple[str, ...]
+    """Those of torch's random numbers."""
+    values: tuple[str, ...]
+    """Those that are stored as they are."""
+
+    def state(self, trainer: object) -> dict[str, Any]:
+        """Return them, by name."""
+        return {
+            **{name: getattr(trainer, name).state_dict() for name in self.parts},
+            **{name: getattr(trainer, name).get_state() for name in self.generators},
+            **{name: getattr(trainer, name) for name in self.values},
+        }
+
+    def put_back(self, trainer: object, state: dict[str, Any]) -> None:
+        """Bring the trainer back to where :meth:`state` was called."""
+        for name in self.parts:
+            getattr(trainer, name).load_state_dict(state[name])
+        for name in self.generators:
+            getattr(trainer, name).set_state(state[name].cpu())
+        for name in self.values:
+            setattr(trainer, name, state[name])
 
 
 def save(content: dict[str, Any], path: Path) -> None:

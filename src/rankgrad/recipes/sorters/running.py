@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rankgrad.data.sequences import Distribution, score_file, sequences
 from rankgrad.ranks import rank
 from rankgrad.recipes.experiments.study import plain
+from rankgrad.recipes.runs import Kept
 from rankgrad.recipes.sorters.evaluation import evaluate
 from rankgrad.recipes.sorters.precision import forward_precision
 from rankgrad.recipes.sorters.settings import SorterSettings
@@ -174,30 +175,18 @@ class SorterRun:
 
     def state(self) -> dict[str, Any]:
         """Return all that is needed to go on."""
-        return {
-            "sorter": self.sorter.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "chance": self.chance.get_state(),
-            "epoch": self.epoch,
-            "seconds": self.seconds,
-            "error": self.error,
-            "best_error": self.best_error,
-            "best_epoch": self.best_epoch,
-            "best": self.best,
-            "history": self.history,
-        }
+        return _KEPT.state(self)
 
     def take(self, state: dict[str, Any]) -> None:
         """Go back to where :meth:`state` was called."""
-        self.sorter.load_state_dict(state["sorter"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.generator.set_state(state["generator"].cpu())
-        self.chance.set_state(state["chance"].cpu())
-        for name in ("epoch", "seconds", "error", "best_error", "best_epoch", "best", "history"):
-            setattr(self, name, state[name])
+        _KEPT.put_back(self, state)
+
+
+_KEPT = Kept(
+    parts=("sorter", "optimizer", "schedule"),
+    generators=("generator", "chance"),
+    values=("epoch", "seconds", "error", "best_error", "best_epoch", "best", "history"),
+)
 
 
 def _true(x: Tensor) -> Tensor:

@@ -140,6 +140,13 @@ CALLS = [
         "logits must be a floating point tensor, got dtype torch.int64",
     ),
     ("R(x, [0.0])", "TypeError", "targets must be a torch.Tensor, got list"),
+    ("rg.lds_weights([1.0])", "TypeError", "labels must be a torch.Tensor, got list"),
+    (
+        "rg.imbalance.lds_bin_weights([1, 2])",
+        "TypeError",
+        "counts must be a torch.Tensor, got list",
+    ),
+    ("rg.imbalance.label_bins('old', 3)", "TypeError", "labels must be a torch.Tensor, got str"),
     ("R(x, x + 0j)", "TypeError", "targets must be a real tensor, got dtype torch.complex64"),
     ("R(x, x[:2])", "ValueError", "targets must have the shape of logits, (4,), got (2,)"),
     ("R(x, x.to('meta'))", "ValueError", "targets must be on the device of logits, cpu, got meta"),

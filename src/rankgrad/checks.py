@@ -21,6 +21,7 @@ __all__ = [
     "check_rows",
     "check_same_device",
     "check_same_shape",
+    "check_tensor",
     "compute_dtype",
     "result_dtype",
 ]
@@ -28,10 +29,15 @@ __all__ = [
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def check_floating(name: str, x: Tensor) -> None:
-    """Raise ``TypeError`` unless ``x`` is a tensor of a real floating dtype."""
+def check_tensor(name: str, x: Tensor) -> None:
+    """Raise ``TypeError`` unless ``x`` is a tensor."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+
+
+def check_floating(name: str, x: Tensor) -> None:
+    """Raise ``TypeError`` unless ``x`` is a tensor of a real floating dtype."""
+    check_tensor(name, x)
     if not x.is_floating_point():
         raise TypeError(
             f"{name} must be a floating point tensor, got dtype {x.dtype}; cast it, "
@@ -48,14 +54,14 @@ def check_rows(name: str, x: Tensor) -> None:
 
 def check_real(name: str, x: Tensor) -> None:
     """Raise ``TypeError`` unless ``x`` is a tensor of real numbers or booleans."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+    check_tensor(name, x)
     if x.is_complex():
         raise TypeError(f"{name} must be a real tensor, got dtype {x.dtype}")
 
 
 def check_same_shape(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise ``ValueError`` unless both tensors have one shape."""
+    """Raise unless ``x`` is a tensor of the shape of the other."""
+    check_tensor(name, x)
     if x.shape != other.shape:
         raise ValueError(
             f"{name} must have the shape of {other_name}, {tuple(other.shape)}, "
@@ -64,7 +70,8 @@ def check_same_shape(name: str, x: Tensor, other_name: str, other: Tensor) -> No
 
 
 def check_same_device(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise ``ValueError`` unless both tensors live on one device."""
+    """Raise unless ``x`` is a tensor on the device of the other."""
+    check_tensor(name, x)
     if x.device != other.device:
         raise ValueError(
             f"{name} must be on the device of {other_name}, {other.device}, got {x.device}"
@@ -73,8 +80,7 @@ def check_same_device(name: str, x: Tensor, other_name: str, other: Tensor) -> N
 
 def check_mask(name: str, mask: Tensor, other_name: str, other: Tensor) -> None:
     """Raise unless ``mask`` is a boolean tensor broadcastable to ``other``, on its device."""
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(mask).__name__}")
+    check_tensor(name, mask)
     if mask.dtype != torch.bool:
         raise TypeError(f"{name} must be a boolean tensor (True = valid), got dtype {mask.dtype}")
     check_same_device(name, mask, other_name, other)

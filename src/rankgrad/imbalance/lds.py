@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
-from rankgrad.checks import check_choice, check_positive
+from rankgrad.checks import check_choice, check_positive, check_real
 
 __all__ = ["label_bins", "lds_bin_weights", "lds_weights", "smooth_counts"]
 
@@ -40,6 +40,7 @@ def label_bins(
 
 
 def _check_finite(labels: Tensor) -> None:
+    check_real("labels", labels)
     if labels.is_floating_point() and not bool(labels.isfinite().all()):
         raise ValueError("labels must be finite, got NaN or infinity")
 
@@ -101,6 +102,7 @@ def lds_bin_weights(
     tensor([1.6667, 0.8333,    nan], dtype=torch.float64)
     """
     check_choice("reweighting", reweighting, _REWEIGHTING)
+    check_real("counts", counts)
     counts = counts.double()
     if reweighting == "sqrt_inverse":
         effective = counts.sqrt()

@@ -44,6 +44,7 @@ def _uses(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "softsort": trained(rankers.SoftSort(), 64),
         "sorting_network": trained(rankers.SortingNetwork(), 16),
         "ranksim": trained(lambda x: losses.rank_sim_loss(x, torch.arange(8)), 8, 4),
+        "rank_n_contrast": trained(lambda x: losses.rank_n_contrast_loss(x, torch.arange(8)), 8, 4),
         "smooth_ap": trained(lambda s: losses.smooth_ap_loss(s, relevant), 8, 8),
         "recall_at_k": trained(lambda s: losses.recall_at_k_loss(s, relevant), 8, 8),
     }

@@ -8,6 +8,8 @@ from torch import Tensor
 from rankgrad.losses.rank_n_contrast import RankNContrastLoss, rank_n_contrast_loss
 from support import golden, golden_cases
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 CASES = golden_cases("rank_n_contrast")
 
 
@@ -102,6 +104,40 @@ def test_gradient_is_the_derivative() -> None:
     features = torch.randn(7, 2, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0.0, 1.0, 1.0, 2.0, 3.5, 3.5, 7.0])
     assert torch.autograd.gradcheck(lambda x: rank_n_contrast_loss(x, labels), features)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("outlier", [1.0, 1e4])
+@pytest.mark.parametrize(("n", "d"), [(33, 1), (50, 7), (70, 130)])
+def test_larger_batches_with_ties_and_outliers(
+    n: int, d: int, outlier: float, dtype: torch.dtype
+) -> None:
+    """Sizes that fill no tile; for all but the outlier its exponential is zero even in float64."""
+    generator = torch.Generator().manual_seed(n)
+    features = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    features[3] *= outlier
+    features[7] = features[8] + 1e-7
+    features[9] = features[10]
+    labels = torch.randint(n // 3, (n,), generator=generator)
+    weights = torch.rand(n, generator=generator, dtype=torch.float64)
+    features = features.to(dtype)
+
+    exact = features.double().clone().requires_grad_()
+    expected = brute_force(exact, labels, 2.0)
+    (expected * weights).sum().backward()
+    mine = features.requires_grad_()
+    each = rank_n_contrast_loss(mine, labels, reduction="none")
+    (each * weights.to(dtype)).sum().backward()
+
+    assert exact.grad is not None
+    assert mine.grad is not None
+    # The definition has no derivative where two samples coincide; ours is zero there.
+    # Exponents are differences of distances, which in float32 keep seven digits.
+    tolerance = 1e-10 if dtype == torch.float64 else 2e-5 * max(1.0, outlier / 100)
+    torch.testing.assert_close(each.double(), expected.detach(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(
+        mine.grad.double(), exact.grad.nan_to_num(), rtol=10 * tolerance, atol=10 * tolerance
+    )
 
 
 def test_coinciding_features_have_a_finite_gradient() -> None:

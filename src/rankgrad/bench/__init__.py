@@ -17,6 +17,7 @@ SUITES = {
     "networks": "differentiable sorting networks against diffsort and difftopk",
     "permutation": "NeuralSort, SoftSort, Sinkhorn: n x n formulas, softtorch, difftopk",
     "ranksim": "the RankSim term against loops over its rows",
+    "rank_n_contrast": "Rank-N-Contrast against a loop over the partners, and distances alone",
     "smooth_ap": "Smooth-AP: textbook form, pytorch-metric-learning; memory",
     "auc": "the pairwise squared hinge loss of AUC against libauc",
 }

@@ -1,12 +1,10 @@
 """Rank-N-Contrast: order the features as the labels are ordered."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from rankgrad import kernels
 from rankgrad.checks import (
     check_floating,
     check_mask,
@@ -21,8 +19,55 @@ from rankgrad.losses._module import settings
 from rankgrad.losses._reduce import reduce
 from rankgrad.losses._rows import real
 from rankgrad.losses._world import Group, gathered
+from rankgrad.operators import operator
 
 __all__ = ["RankNContrastLoss", "rank_n_contrast_loss"]
+
+
+@operator("rank_n_contrast")
+def _contrast(
+    points: Tensor, labels: Tensor, valid: Tensor, temperature: float, want_slope: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss of each anchor, its derivative for the distances, and these."""
+    distance = kernels.implementation("distances", points.device)(points)
+    serve = kernels.implementation("contrast_rows", points.device)
+    loss, slope = serve(distance, labels, valid, temperature, want_slope)
+    return loss, slope, distance
+
+
+@_contrast.register_fake
+def _(
+    points: Tensor, labels: Tensor, valid: Tensor, temperature: float, want_slope: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    n = points.shape[0]
+    square = points.new_empty(n, n)
+    return points.new_empty(n), points.new_empty((n, n) if want_slope else 0), square
+
+
+@operator("rank_n_contrast_vjp")
+def _contrast_vjp(grad: Tensor, slope: Tensor, distance: Tensor, points: Tensor) -> Tensor:
+    """Return the gradient for the points by that of the anchors."""
+    vjp: Tensor = kernels.implementation("contrast_vjp", points.device)(
+        grad, slope, distance, points
+    )
+    return vjp
+
+
+@_contrast_vjp.register_fake
+def _(grad: Tensor, slope: Tensor, distance: Tensor, points: Tensor) -> Tensor:
+    return torch.empty_like(points)
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*output[1:], inputs[0])
+
+
+def _backward(ctx, grad, _slope, _distance):  # type: ignore[no-untyped-def]
+    return _contrast_vjp(grad, *ctx.saved_tensors), None, None, None, None
+
+
+_contrast.register_autograd(_backward, setup_context=_setup)
 
 
 @gathered("features", "labels", along=0, mask_shape=lambda shape: shape[:1])
@@ -65,8 +110,8 @@ def rank_n_contrast_loss(
         TypeError: ``features`` is not floating point, or ``mask`` not boolean.
         ValueError: a shape, the temperature or the reduction does not fit.
 
-    Cost: ``O(n^2 (d + log n))`` time and ``O(n^2)`` memory, ``n`` counting views. There is
-    no second derivative.
+    Cost: ``O(n^2 d)`` time, on a GPU or for several label dimensions ``O(n^2 (d + log n))``, and
+    ``O(n^2)`` memory, ``n`` counting views. There is no second derivative.
 
     Source: Zha, Cao, Son, Yang, Katabi: Rank-N-Contrast: Learning Continuous Representations for
     Regression. NeurIPS 2023.
@@ -111,71 +156,12 @@ def rank_n_contrast_loss(
     targets = targets.repeat_interleave(views, dim=0)
     targets = torch.where(valid[:, None], targets, 0.0)
 
-    anchors = _anchor_losses(points, targets, valid, temperature)
+    trained = torch.is_grad_enabled() and points.requires_grad
+    anchors: Tensor = _contrast(points, targets, valid, temperature, trained)[0]
     loss = reduce(anchors, reduction, valid)
     if reduction == "none":
         loss = loss.reshape(features.shape[:-1])
     return loss.to(result_dtype(features))
-
-
-def _anchor_losses(points: Tensor, targets: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """The loss of every anchor, zero for those that are not valid."""
-    if points.shape[0] == 0:
-        return points.sum(dim=-1)
-    # The matrix-product form of the distance loses the small ones to cancellation.
-    exact = "donot_use_mm_for_euclid_dist"
-    similarity = torch.cdist(points, points, compute_mode=exact) / -temperature
-    label_distance = torch.cdist(targets, targets, p=1.0)
-
-    is_self = torch.eye(points.shape[0], dtype=torch.bool, device=points.device)
-    is_pair = valid[:, None] & valid[None, :] & ~is_self
-    # Only differences within a row count: relative to its nearest pair the numbers are small.
-    nearest = torch.where(is_pair, similarity.detach(), -torch.inf).amax(dim=-1, keepdim=True)
-    similarity = similarity - torch.where(nearest.isneginf(), 0.0, nearest)
-    # Farthest label first, so that the negatives of a pair are a prefix of its row. What is no
-    # pair goes behind all of them and enters no prefix that is read.
-    key, order = torch.where(is_pair, -label_distance, torch.inf).sort(dim=-1)
-    # Pairs of equal label distance share the prefix that ends behind the last of them.
-    first = torch.searchsorted(key, key)
-    last = torch.searchsorted(key, key, right=True).clamp(min=1) - 1
-    total: Tensor
-    total, _ = _PrefixContrast.apply(
-        similarity.gather(-1, order), first, last, is_pair.gather(-1, order)
-    )
-    total = torch.where(key.isnan().any(dim=-1), torch.nan, total)
-    return total / is_pair.sum(dim=-1).clamp(min=1)
-
-
-class _PrefixContrast(torch.autograd.Function):
-    """For each row the sum over pairs ``p`` of ``log sum_{k <= last(p)} exp(s_k) - s_p``.
-
-    Autograd through ``logcumsumexp`` takes three such passes; the closed form of the gradient,
-
-        d / d s_k = sum_{p >= first(k)} exp(s_k - log-sum-exp of the prefix of p) - 1
-
-    takes two.
-    """
-
-    @staticmethod
-    def forward(s: Tensor, first: Tensor, last: Tensor, is_pair: Tensor) -> tuple[Tensor, Tensor]:
-        prefix = s.logcumsumexp(dim=-1).gather(-1, last)
-        return torch.where(is_pair, prefix - s, 0.0).sum(dim=-1), prefix
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-        s, first, _, is_pair = inputs
-        _, prefix = output
-        ctx.mark_non_differentiable(prefix)
-        ctx.save_for_backward(s, first, is_pair, prefix)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        s, first, is_pair, prefix = ctx.saved_tensors
-        inverse = torch.where(is_pair, -prefix, -torch.inf)
-        suffix = inverse.flip(-1).logcumsumexp(dim=-1).flip(-1)
-        slope = torch.exp(s + suffix.gather(-1, first)) - 1
-        return torch.where(is_pair, slope * grad[..., None], 0.0), None, None, None
 
 
 class RankNContrastLoss(nn.Module):

@@ -1,7 +1,9 @@
 """CPU kernels, compiled by numba on first use and cached on disk."""
 
 from rankgrad.kernels.cpu.ahead import negatives_ahead
+from rankgrad.kernels.cpu.contrast import contrast_rows
 from rankgrad.kernels.cpu.coupling import coupling_apply, coupling_logsumexp
+from rankgrad.kernels.cpu.distances import contrast_vjp, distances
 from rankgrad.kernels.cpu.dominance import dominance
 from rankgrad.kernels.cpu.isotonic import (
     project_rank,
@@ -22,8 +24,11 @@ from rankgrad.kernels.cpu.topk import soft_topk, soft_topk_vjp
 
 __all__ = [
     "argsort",
+    "contrast_rows",
+    "contrast_vjp",
     "coupling_apply",
     "coupling_logsumexp",
+    "distances",
     "dominance",
     "find_positives",
     "hard_rank",

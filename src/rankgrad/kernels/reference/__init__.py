@@ -1,5 +1,6 @@
 """The primitives in plain PyTorch: any device, clean in float64, the oracle of every test."""
 
+from rankgrad.kernels.reference.contrast import contrast_rows, contrast_vjp, distances
 from rankgrad.kernels.reference.coupling import coupling_apply, coupling_logsumexp
 from rankgrad.kernels.reference.detection import (
     find_positives,
@@ -24,8 +25,11 @@ from rankgrad.kernels.reference.topk import soft_topk, soft_topk_vjp
 
 __all__ = [
     "argsort",
+    "contrast_rows",
+    "contrast_vjp",
     "coupling_apply",
     "coupling_logsumexp",
+    "distances",
     "dominance",
     "find_positives",
     "hard_rank",

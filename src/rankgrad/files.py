@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     ...     _ = partial.write_text("all of it")
     """
     path = Path(path)
-    # Several processes may write the same file: the last one counts.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Several processes and threads may write the same file: the last one counts.
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         yield partial
         partial.replace(path)

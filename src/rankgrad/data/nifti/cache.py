@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rankgrad.data.nifti.problems import DataError
+from rankgrad.files import replacing
 
 __all__ = ["VolumeCache"]
 
@@ -73,15 +73,9 @@ class VolumeCache:
     def store(self, place: Path, volume: np.ndarray) -> np.ndarray:
         """Write a file, all or nothing, and return what it will read as."""
         half = np.ascontiguousarray(volume, dtype=np.float16)
-        number, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
-        try:
-            with open(number, "wb") as file:
-                np.save(file, half)
-                file.write(_checksum(half))
-            os.replace(name, place)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(place) as partial, partial.open("wb") as file:
+            np.save(file, half)
+            file.write(_checksum(half))
         return half
 
 

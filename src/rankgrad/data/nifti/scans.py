@@ -77,7 +77,8 @@ def read_scans(
         shares = ", ".join(f"{100 * share:g}" for share in fractions)
         notes.append(f"splits drawn by subject with seed {seed}: {shares} per cent")
     if strict and problems:
-        raise DataError(f"{len(problems)} problems, and strict was asked for: {listed(problems)}")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise DataError(f"{count}, and strict was asked for: {listed(problems)}")
     placed = [replace(s, split=split) for s, split in zip(scans, splits, strict=True) if split]
     if not placed:
         raise DataError(f"no scan can be used: {listed(problems)}")

@@ -534,3 +534,44 @@ def test_tables_have_a_line_for_masks_and_take_any_name_of_a_category() -> None:
     ]
     study = comparison_study(replace(TINY, model="mask-rcnn"), None, {"ap": 1e-3})
     assert "mask AP" in comparison_columns(study)
+
+
+def test_an_interrupted_comparison_goes_on_inside_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rankgrad.recipes.detection import comparison
+
+    step = Trainer.one_epoch
+    taken: list[int] = []
+    splits = scenes(4, 2)
+    monkeypatch.setattr(comparison, "_splits", lambda _: splits)
+    study = comparison_study(replace(TINY, epochs=3), None, {"ap": 1e-3}, 1)
+    (expected,) = run_study(study, RunStore(tmp_path / "whole"), Silent(), workers=1)
+
+    def stop_at(epochs: int) -> None:
+        def counted(self: Trainer, *arguments: Any) -> Any:
+            if len(taken) == epochs:
+                raise KeyboardInterrupt
+            taken.append(self.epoch)
+            return step(self, *arguments)
+
+        monkeypatch.setattr(Trainer, "one_epoch", counted)
+
+    store = RunStore(tmp_path / "pieces")
+    stop_at(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, store, Silent(), workers=1)
+    (state,) = store.runs.glob("*/*.pt")
+    stop_at(4)
+    (run,) = run_study(study, store, Silent(), workers=1)
+    assert taken == [0, 1, 2]
+    assert run.metrics == pytest.approx(expected.metrics, rel=0, abs=0, nan_ok=True)
+    assert [row["loss"] for row in run.history] == [row["loss"] for row in expected.history]
+    assert not state.exists()
+
+    store.clear()  # a damaged state counts as none
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"damaged")
+    taken.clear()
+    run_study(study, store, Silent(), workers=1)
+    assert taken == [0, 1, 2]

@@ -138,3 +138,17 @@ def test_names_become_folders() -> None:
         Study("toy", None, (ToyMethod("+"),), (0,), toy_train)
     with pytest.raises(ValueError, match="seeds must be different"):
         Study("toy", None, (), (1, 1), toy_train)
+
+
+def test_the_state_of_a_run_under_way_belongs_to_its_settings_and_goes_with_it(
+    tmp_path: Path,
+) -> None:
+    store, task = RunStore(tmp_path), first_task()
+    mine, others = store.underway(task), store.underway(first_task(epochs=4))
+    assert mine != others
+    for path in (mine, others):
+        path.write_bytes(b"state")
+    store.save(task, toy_train(task.study.settings, task.method, 0, lambda *_: None), 1.0)
+    assert not mine.exists()
+    assert not others.exists()
+    assert store.load(task) is not None

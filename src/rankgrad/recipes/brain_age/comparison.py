@@ -1,7 +1,7 @@
 """Losses and stages compared on the same phantoms, or scans, and seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from rankgrad.recipes.brain_age.settings import BrainAgeSettings
 from rankgrad.recipes.brain_age.training import StageTrainer
 from rankgrad.recipes.experiments.store import RunStore
 from rankgrad.recipes.experiments.study import Outcome, Report, Study, slug
+from rankgrad.recipes.runs import resumed, save
 
 __all__ = [
     "LOSSES",
@@ -90,7 +91,7 @@ class LongerMethod:
 
 def first_study(settings: ComparisonSettings, seeds: int, losses: Sequence[LossMethod]) -> Study:
     """Return the study of first stages."""
-    return Study("brain-age", _shared(settings), tuple(losses), tuple(range(seeds)), train_first)
+    return _study("brain-age", settings, losses, seeds, train_first)
 
 
 def second_study(settings: ComparisonSettings, seeds: int, losses: Sequence[LossMethod]) -> Study:
@@ -103,20 +104,26 @@ def second_study(settings: ComparisonSettings, seeds: int, losses: Sequence[Loss
         for first in losses
         for words, optimizer, lr in (("Adam", "adam", settings.run.lr), ("SGD", "sgd", 1e-5))
     ]
-    seeds_ = tuple(range(seeds))
-    return Study("brain-age-second", _shared(settings), tuple(methods), seeds_, train_second)
+    return _study("brain-age-second", settings, methods, seeds, train_second)
 
 
 def longer_study(settings: ComparisonSettings, seeds: int, losses: Sequence[LossMethod]) -> Study:
     """Return the study that tells a second stage from more training."""
-    methods = tuple(LongerMethod(f"{first.name}, twice the epochs", first) for first in losses)
-    shared, every = _shared(settings), tuple(range(seeds))
-    return Study("brain-age-longer", shared, methods, every, train_longer)
+    methods = [LongerMethod(f"{first.name}, twice the epochs", first) for first in losses]
+    return _study("brain-age-longer", settings, methods, seeds, train_longer)
 
 
-def _shared(settings: ComparisonSettings) -> ComparisonSettings:
-    """Without what the methods set, so that it does not seem to differ."""
-    return replace(settings, run=replace(settings.run, loss="mse", weight=0.0, beta=0.0, seed=0))
+def _study(
+    name: str,
+    settings: ComparisonSettings,
+    methods: Sequence[LossMethod] | Sequence[SecondMethod] | Sequence[LongerMethod],
+    seeds: int,
+    train: Callable[..., Outcome],
+) -> Study:
+    # Without what the methods set, so that it does not seem to differ.
+    run = replace(settings.run, loss="mse", weight=0.0, beta=0.0, seed=0)
+    shared, every = replace(settings, run=run), tuple(range(seeds))
+    return Study(name, shared, tuple(methods), every, train, resumable=True)
 
 
 def open_data(settings: ComparisonSettings) -> tuple[Scans, Parts]:
@@ -158,26 +165,42 @@ def _run_settings(settings: ComparisonSettings, method: LossMethod, seed: int) -
 
 
 def train_first(
-    settings: ComparisonSettings, method: LossMethod, seed: int, report: Report
+    settings: ComparisonSettings,
+    method: LossMethod,
+    seed: int,
+    report: Report,
+    state: Path | None = None,
 ) -> Outcome:
     """Train and test a first stage."""
     parts = _parts(settings)
     run = _run_settings(settings, method, seed)
-    return _outcome(StageTrainer(run, 1, parts.train, parts.validation), parts.test, report)
+    return _outcome(
+        lambda: StageTrainer(run, 1, parts.train, parts.validation), parts.test, report, state
+    )
 
 
 def train_longer(
-    settings: ComparisonSettings, method: LongerMethod, seed: int, report: Report
+    settings: ComparisonSettings,
+    method: LongerMethod,
+    seed: int,
+    report: Report,
+    state: Path | None = None,
 ) -> Outcome:
     """Train and test a first stage in twice the epochs."""
     parts = _parts(settings)
     run = _run_settings(settings, method.first, seed)
     run = replace(run, epochs=2 * run.epochs)
-    return _outcome(StageTrainer(run, 1, parts.train, parts.validation), parts.test, report)
+    return _outcome(
+        lambda: StageTrainer(run, 1, parts.train, parts.validation), parts.test, report, state
+    )
 
 
 def train_second(
-    settings: ComparisonSettings, method: SecondMethod, seed: int, report: Report
+    settings: ComparisonSettings,
+    method: SecondMethod,
+    seed: int,
+    report: Report,
+    state: Path | None = None,
 ) -> Outcome:
     """Train and test a second stage on top of a stored first one."""
     parts = _parts(settings)
@@ -185,15 +208,25 @@ def train_second(
     run = replace(run, second_optimizer=method.optimizer, second_lr=method.lr)
     folder = RunStore(settings.folder).runs / slug(method.first.name) / f"seed-{seed}"
     first = torch.load(folder / "model.pt", weights_only=True)
-    trainer = StageTrainer(run, 2, parts.train, parts.validation, first=first)
-    return _outcome(trainer, parts.test, report)
+    return _outcome(
+        lambda: StageTrainer(run, 2, parts.train, parts.validation, first=first),
+        parts.test,
+        report,
+        state,
+    )
 
 
-def _outcome(trainer: StageTrainer, test: ScanDataset, report: Report) -> Outcome:
+def _outcome(
+    make: Callable[[], StageTrainer], test: ScanDataset, report: Report, state: Path | None
+) -> Outcome:
+    """Train, from where an interrupted run has left its state on, and test."""
+    trainer = resumed(make, state)
     epochs, notes = trainer.settings.epochs, []
     try:
         while not trainer.finished:
             row = trainer.one_epoch()
+            if state is not None:
+                save(trainer.state(), state)
             text = f"epoch {trainer.epoch}/{epochs}, val MAE {row['val_MAE']:.2f}"
             report(trainer.epoch / epochs, text)
     except DivergedError as error:
@@ -209,5 +242,5 @@ def _outcome(trainer: StageTrainer, test: ScanDataset, report: Report) -> Outcom
     }
     metrics = {k: math.nan if notes else v for k, v in metrics.items()}
     arrays = {"ages": ages, "predictions": found.astype(np.float32)}
-    state = {k: v.detach().cpu() for k, v in trainer.trained.state_dict().items()}
-    return Outcome(metrics, trainer.history, arrays, notes, state)
+    weights = {k: v.detach().cpu() for k, v in trainer.trained.state_dict().items()}
+    return Outcome(metrics, trainer.history, arrays, notes, weights)

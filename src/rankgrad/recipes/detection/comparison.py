@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from rankgrad.recipes.detection.splits import Splits, open_splits
 from rankgrad.recipes.detection.training import DivergedError, Trainer
 from rankgrad.recipes.experiments.store import StoredRun
 from rankgrad.recipes.experiments.study import Outcome, Report, Study
+from rankgrad.recipes.runs import resumed, save
 
 __all__ = [
     "RATES",
@@ -77,7 +79,7 @@ def tuning_study(
         for rate in rates
     )
     settings = ComparisonSettings(data, _shared(run), test=False)
-    return Study("detection-rates", settings, methods, (TUNING_SEED,), train)
+    return Study("detection-rates", settings, methods, (TUNING_SEED,), train, resumable=True)
 
 
 def chosen_rates(study: Study, runs: Sequence[StoredRun]) -> dict[str, float]:
@@ -118,7 +120,7 @@ def comparison_study(
         for loss, rate in rates.items()
     )
     settings = ComparisonSettings(data, _shared(run), test=True)
-    return Study("detection", settings, methods, tuple(range(seeds)), train)
+    return Study("detection", settings, methods, tuple(range(seeds)), train, resumable=True)
 
 
 def _shared(run: DetectionSettings) -> DetectionSettings:
@@ -137,18 +139,25 @@ _NOTHING |= {"order": math.nan}
 
 
 def train(
-    settings: ComparisonSettings, method: DetectionMethod, seed: int, report: Report
+    settings: ComparisonSettings,
+    method: DetectionMethod,
+    seed: int,
+    report: Report,
+    state: Path | None = None,
 ) -> Outcome:
     """Train one loss with one seed; nothing but the learning rate was chosen by validation.
 
-    A run that diverges counts as one that finds nothing, and says so.
+    A run that diverges counts as one that finds nothing, and says so. One that was interrupted
+    goes on from its last epoch in ``state``.
     """
     splits = _splits(settings.data)
     run = replace(settings.run, loss=method.loss, lr=method.lr, anchors=method.anchors, seed=seed)
-    trainer = Trainer(run, splits, validate=False)
+    trainer = resumed(lambda: Trainer(run, splits, validate=False), state)
     try:
         while not trainer.finished:
             row = trainer.one_epoch()
+            if state is not None:
+                save(trainer.state(), state)
             text = f"epoch {trainer.epoch}/{run.epochs}, loss {row['loss']:.2f}"
             report(trainer.epoch / run.epochs, text)
     except DivergedError as error:

@@ -19,7 +19,8 @@ def run_study(
     """Run every method with every seed, except what the store already holds.
 
     Each run is stored as soon as it is done; after an interruption the same call goes on with
-    what is missing. A damaged run is run again. For ``workers`` and ``threads`` see ``run_tasks``.
+    what is missing, in a resumable study from the last epoch on. A damaged run is run again. For
+    ``workers`` and ``threads`` see ``run_tasks``.
 
     Raises:
         ChangedStudyError: the store holds a run of other settings. Nothing is run.
@@ -51,7 +52,9 @@ def _run_one(job: tuple[Task, str], report: Callable[..., None]) -> tuple[dict[s
     """Train and store one run; the numbers travel back, the rest stays on the disk."""
     task, folder = job
     started = time.perf_counter()
-    outcome = task.study.train(task.study.settings, task.method, task.seed, report)
+    store, study = RunStore(Path(folder)), task.study
+    state = (store.underway(task),) if study.resumable else ()
+    outcome = study.train(study.settings, task.method, task.seed, report, *state)
     seconds = time.perf_counter() - started
-    RunStore(Path(folder)).save(task, outcome, seconds)
+    store.save(task, outcome, seconds)
     return outcome.metrics, seconds

@@ -53,7 +53,8 @@ class RunStore:
     A run lives in ``runs/<method>/seed-<n>/``: ``result.json`` (settings, versions, metrics and the
     SHA-256 of the other files), ``history.csv``, ``arrays.npz`` and, where the recipe keeps the
     model, ``model.pt`` for ``torch.load(..., weights_only=True)``. The folder is written under
-    another name and renamed when it is complete: an interruption leaves no half result.
+    another name and renamed when it is complete: an interruption leaves no half result. A run
+    under way may keep its state beside it; that file goes when the run is stored.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -69,6 +70,18 @@ class RunStore:
         for folder in self.runs.glob("*/.partial-*"):
             if time.time() - folder.stat().st_mtime > 60:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def underway(self, task: Task) -> Path:
+        """Return the file for the state of a run under way; its folder is made.
+
+        Other settings or versions have another file.
+        """
+        target = self.runs / task.folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        what = json.dumps([task.identity(), environment()], sort_keys=True)
+        return target.with_name(
+            f"{target.name}-{hashlib.sha256(what.encode()).hexdigest()[:12]}.pt"
+        )
 
     def save(self, task: Task, outcome: Outcome, seconds: float) -> None:
         """Write one run, all of it or nothing."""
@@ -96,6 +109,8 @@ class RunStore:
         write_json(partial / "result.json", result)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
+        for state in target.parent.glob(f"{target.name}-*.pt"):
+            state.unlink(missing_ok=True)
 
     def load(self, task: Task) -> StoredRun | None:
         """Return the stored run, or None where there is none or its files are damaged.

@@ -40,14 +40,17 @@ class Study:
     """Methods that are trained on the same data with the same seeds.
 
     ``settings`` and every method are frozen dataclasses of plain values, and ``train`` is a
-    function of a module: both travel to worker processes.
+    function of a module: both travel to worker processes. It is called with the settings, the
+    method, the seed and a :data:`Report`; if ``resumable``, also with the path of a file: there it
+    keeps the state of a run under way, and goes on from it where it finds one.
     """
 
     name: str
     settings: Any
     methods: tuple[Any, ...]
     seeds: tuple[int, ...]
-    train: Callable[[Any, Any, int, Report], Outcome]
+    train: Callable[..., Outcome]
+    resumable: bool = False
 
     def __post_init__(self) -> None:
         names = [slug(method.name) for method in self.methods]

@@ -4,14 +4,14 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from rankgrad.files import replacing
 from rankgrad.recipes.runs.folder import RunFolderError
 
-__all__ = ["BROKEN", "Kept", "restore", "save"]
+__all__ = ["BROKEN", "Kept", "restore", "resumed", "save"]
 
 # What reading a damaged file raises, as the damage may be.
 BROKEN = (RuntimeError, LookupError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
@@ -65,3 +65,27 @@ def restore(path: Path, device: torch.device | str, take: Callable[[dict[str, An
         raise RunFolderError(
             f"{path} is damaged or of another device ({first}); start over with --fresh"
         ) from None
+
+
+class _Resumable(Protocol):
+    """A trainer whose state can be stored."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+_T = TypeVar("_T", bound=_Resumable)
+
+
+def resumed(make: Callable[[], _T], path: Path | None) -> _T:
+    """Return a new trainer, brought to where ``path`` says; a damaged file counts as none."""
+    trainer = make()
+    if path is None or not path.exists():
+        return trainer
+    try:
+        restore(path, trainer.device, trainer.restore)
+    except RunFolderError:
+        return make()
+    return trainer

@@ -70,6 +70,7 @@ def test_compare_lists_methods(capsys: pytest.CaptureFixture[str]) -> None:
         (["--method", "x=mse l1"], "one loss"),
         (["--method", "x=huber:beta=-1"], "beta must be > 0"),
         (["--model", "resnet18"], "mlp do"),
+        (["--method", "x=mse pretrain:temperature=-1"], "temperature must be > 0"),
         (["--target", "z"], "no column 'z'; it has a, b, y"),
         (["--preset", "agedb"], "unknown preset"),
         (["--preset", "agedb-ranksim"], "needs --image-root"),
@@ -105,7 +106,7 @@ def test_train_prints_regions_and_metrics_and_goes_on(
     shown = capsys.readouterr().out
     assert "mse lds:window=gaussian" in shown
     assert "ranksim:weight=0.2,start=0,strength=10" in shown
-    for text in ("few", "epoch 1/1: balanced validation MAE", "GM error", "Balanced MAE: "):
+    for text in ("few", "[1/1] balanced validation MAE", "GM error", "Balanced MAE: "):
         assert text in shown
     assert train(table, *terms) == 0
     assert "Went on after epoch 1." in capsys.readouterr().out
@@ -121,9 +122,27 @@ def test_train_puts_methods_together(table: Path, capsys: pytest.CaptureFixture[
         (["--method", "l1 rnc"], "l1 rnc:weight=1"),
         (["--preset", "stsb-inverse-ranksim", "--fds", "size=3"], "inverse fds:window"),
         (["--reweight", "inverse", "--lds", "size=9"], "mse inverse lds:window=gaussian,size=9"),
+        (["--pretrain", "epochs=9"], "mse pretrain:epochs=9,temperature=2,freeze=yes; 10 epochs"),
     ):
         # A model that does not exist ends the command before it trains.
         assert train(table, *more, "--model", "none") == 2
         assert text in capsys.readouterr().out
     assert train(table, "--term", "mse") == 2
     assert "one loss" in capsys.readouterr().err
+
+
+def test_sentence_pairs_by_embeddings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    texts = [f"sentence {i}" for i in range(40)]
+    np.savez(tmp_path / "mine.npz", sentences=np.array(texts), vectors=rng.normal(size=(40, 4)))
+    for part, n in (("train", 30), ("dev", 10), ("test", 10)):
+        rows = [f"{texts[i]}\t{texts[-i]}\t{i % 6}" for i in range(n)]
+        (tmp_path / f"{part}.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *rows]))
+    options = ["compare", "regression", "--data", str(tmp_path), "--methods", "MSE,RnC"]
+    options += ["--epochs", "1", "--seeds", "1", "--workers", "1", "--out", str(tmp_path / "out")]
+    assert cli.main(options) == 2
+    assert "need either vectors of words" in capsys.readouterr().err
+    assert cli.main([*options, "--embeddings", str(tmp_path / "mine.npz")]) == 0
+    assert "40 different sentences, 4 numbers each" in capsys.readouterr().out
+    assert cli.main([*options, "--embeddings", "no_such_module:encode"]) == 2
+    assert "cannot find the encoder" in capsys.readouterr().err

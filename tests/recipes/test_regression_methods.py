@@ -1,13 +1,13 @@
 import pytest
 
-from rankgrad.recipes.regression.methods import (
-    METHODS,
+from rankgrad.recipes.regression.method import (
     MethodError,
-    chosen,
+    Pretraining,
     describe,
     parse_method,
     parse_term,
 )
+from rankgrad.recipes.regression.methods import METHODS, chosen
 from rankgrad.recipes.regression.presets import PRESETS
 
 
@@ -24,6 +24,13 @@ def test_a_method_as_text() -> None:
     options = dict(method.terms[0].options)
     assert (options["weight"], options["strength"], options["unique"]) == (0.2, 10.0, "sample")
     assert method.retrain == 20
+
+
+def test_pre_training_as_text() -> None:
+    method = parse_method("mine", "l1 pretrain:epochs=5,freeze=no rnc")
+    assert method.pretrain == Pretraining(epochs=5, temperature=2.0, freeze=False)
+    assert describe(method).startswith("l1 pretrain:epochs=5,temperature=2,freeze=no rnc:")
+    assert parse_method("mine", "mse").pretrain is None
 
 
 @pytest.mark.parametrize("text", [*METHODS.values(), *(p["method"] for p in PRESETS.values())])
@@ -46,6 +53,9 @@ def test_no_word_is_the_plain_squared_error() -> None:
         ("mse:beta=1", "it has none"),
         ("balanced-mse lds", "takes no weights"),
         ("inverse sqrt-inverse", "unknown word"),
+        ("pretrain:epochs=0", "epochs of pretrain must be at least 1, got 0"),
+        ("pretrain:freeze=maybe", "freeze of pretrain must be yes or no, got 'maybe'"),
+        ("pretrain rnc ranksim", "rnc and ranksim would train features"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, message: str) -> None:

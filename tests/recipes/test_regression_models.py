@@ -6,12 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rankgrad.data.regression import LabelBins, PairSamples, RegressionData, TensorSamples
+from rankgrad.data.regression import (
+    LabelBins,
+    PairSamples,
+    RegressionData,
+    TensorSamples,
+    VectorPairSamples,
+)
 from rankgrad.losses import rank_n_contrast_loss, rank_sim_loss, spearman_loss
-from rankgrad.recipes.regression.methods import TERMS, MethodError, parse_method
+from rankgrad.recipes.regression.method import TERMS, MethodError, parse_method
 from rankgrad.recipes.regression.models import build_regressor
 from rankgrad.recipes.regression.objective import Objective, Output
 from rankgrad.recipes.regression.regressor import ModelError, Regressor
+from rankgrad.recipes.regression.stages import stages
 
 
 def features_data(n: int = 40) -> RegressionData:
@@ -34,6 +41,13 @@ def pair_data() -> RegressionData:
     return RegressionData("pairs", part, part, part, LabelBins(3), vectors=vectors)
 
 
+def embedded_data() -> RegressionData:
+    vectors = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([[0, 1, 2], [3, 3, 0]])
+    part = VectorPairSamples(vectors, rows, torch.tensor([0.0, 1.0, 2.0]))
+    return RegressionData("embedded-pairs", part, part, part, LabelBins(3))
+
+
 PLAIN = parse_method("x", "mse")
 
 
@@ -47,6 +61,7 @@ PLAIN = parse_method("x", "mse")
         ("mlp", features_data()),
         ("bilstm", pair_data()),
         ("bag", pair_data()),
+        ("pair-mlp", embedded_data()),
     ],
 )
 def test_models_give_one_number_and_features(name: str, data: RegressionData) -> None:
@@ -69,12 +84,26 @@ def test_padding_changes_nothing_for_pairs() -> None:
         torch.testing.assert_close(together, alone)
 
 
+def test_what_a_pair_head_sees() -> None:
+    model = build_regressor("pair-mlp", embedded_data(), PLAIN).eval()
+    u, v = embedded_data().train.batch([1]).inputs
+    joined = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+    features = torch.tanh(model.network.body[0](joined))
+    torch.testing.assert_close(model((u, v)).features, features)
+    # Over word vectors, the same head sees what the encoder makes of each sentence.
+    words = build_regressor("bag", pair_data(), PLAIN).eval()
+    a, b = pair_data().train.batch([0, 1]).inputs
+    encoded = (words.network.encode(a), words.network.encode(b))
+    torch.testing.assert_close(words((a, b)).predictions, words.network.pair(encoded)[:, 0])
+
+
 def test_auto_takes_what_fits() -> None:
     names = {
         "SmallCNN": image_data(8, 1),
         "ResNet": image_data(72),
         "MLP": features_data(),
         "PairEncoder": pair_data(),
+        "PairMLP": embedded_data(),
     }
     for name, data in names.items():
         assert type(build_regressor("auto", data, PLAIN).network).__name__ == name
@@ -122,15 +151,69 @@ def test_the_head_sees_smoothed_features_and_terms_the_plain_ones() -> None:
     torch.testing.assert_close(plain.predictions, model.head(plain.features)[:, 0])
 
 
+def learning(model: Regressor) -> set[str]:
+    return {k.removeprefix("network.") for k, p in model.named_parameters() if p.requires_grad}
+
+
 def test_retraining_starts_the_head_anew_and_freezes_the_rest() -> None:
-    model = build_regressor("mlp", features_data(), parse_method("x", "mse fds rrt"))
+    method = parse_method("x", "mse fds rrt")
+    model = build_regressor("mlp", features_data(), method)
     before = {k: v.clone() for k, v in model.network.state_dict().items()}
-    model.retrain_head()
+    _, last = stages(method, 3)
+    model.enter(last)
     changed = {k for k, v in model.network.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"head.weight", "head.bias"}
-    trained = {k for k, p in model.named_parameters() if p.requires_grad}
-    assert trained == {"network.head.weight", "network.head.bias"}
-    assert model.fds is None
+    assert learning(model) == {"head.weight", "head.bias"}
+    batch = features_data().train.batch(torch.arange(40))
+    output = model(batch.inputs, batch.targets)
+    torch.testing.assert_close(output.predictions, model.head(output.features)[:, 0])
+
+
+def test_stages_follow_one_another() -> None:
+    """Pre-training, then the head on the frozen encoder, then another head with weights."""
+    found = stages(parse_method("x", "mse lds fds difference pretrain:epochs=4 rrt:epochs=2"), 3)
+    assert [(s.name, s.part, s.first, s.epochs, s.total) for s in found] == [
+        ("pretrain", "encoder", 0, 4, 9),
+        ("train", "head", 4, 3, 9),
+        ("head", "head", 7, 2, 9),
+    ]
+    assert [s.regresses for s in found] == [False, True, True]
+    assert [s.weighted for s in found] == [False, False, True]
+    assert [s.smooths for s in found] == [False, True, False]
+    assert [s.new_head for s in found] == [False, False, True]
+    assert [[t.name for t in s.terms] for s in found] == [["rnc"], ["difference"], []]
+    plain, tuned = (
+        stages(parse_method("x", text), 3)[-1] for text in ("mse", "mse pretrain:freeze=no")
+    )
+    assert (plain.part, plain.first, plain.total) == ("all", 0, 3)
+    assert (tuned.part, tuned.first, tuned.total) == ("all", 60, 63)
+
+
+def test_what_is_frozen_stays_as_it_is() -> None:
+    """Its running statistics and its dropout, too; and what came frozen never learns."""
+    network = nn.Sequential(
+        nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 5), nn.Linear(5, 1)
+    )
+    network[3].requires_grad_(False)
+    model = Regressor(network, "4")
+    first, second = stages(parse_method("x", "mse pretrain"), 3)
+    encoder = {"0.weight", "0.bias", "1.weight", "1.bias"}
+    model.enter(first)
+    assert learning(model) == encoder
+    assert network[2].training
+    model.enter(second)
+    model.train()
+    assert learning(model) == {"4.weight", "4.bias"}
+    assert network[4].training
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    x = torch.randn(8, 3)
+    assert torch.equal(model(x).predictions, model(x).predictions)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    model.enter(stages(parse_method("x", "mse"), 3)[0])
+    assert learning(model) == {*encoder, "4.weight", "4.bias"}
+    assert network[2].training
+    model.eval()
+    assert not network[4].training
 
 
 # ------------------------------------------------------------------ the objective
@@ -213,22 +296,39 @@ def test_published_coupling_hardly_scales_with_the_weight() -> None:
 
 
 def test_terms_set_in_later_and_rrt_has_two_stages() -> None:
-    objective, output, batch = setup("mse rnc:start=2 rrt")
+    text = "mse rnc:start=2 rrt"
+    objective, output, batch = setup(text)
     assert set(objective(output, batch, 1)[1]) == {"mse"}
     loss, parts = objective(output, batch, 2)
     assert set(parts) == {"mse", "rnc"}
     error = (output.predictions - objective.scaled(batch.targets)).square()
     torch.testing.assert_close(parts["mse"], error.mean().detach())  # not re-weighted yet
-    objective.second_stage = True
+    objective, _, _ = setup(text, stage=stages(parse_method("x", text), 1)[-1])
     loss, parts = objective(output, batch, 2)
     assert set(parts) == {"mse"}
     assert objective.weights is not None
     torch.testing.assert_close(loss, (error * objective.weights).mean())
 
 
+def test_pre_training_is_rank_n_contrast_alone() -> None:
+    text = "balanced-mse pretrain:temperature=0.5 difference"
+    first, second = stages(parse_method("x", text), 1)
+    objective, output, batch = setup(text, stage=first)
+    loss, parts = objective(output, batch, 0)
+    assert set(parts) == {"rnc"}
+    expected = rank_n_contrast_loss(output.features, batch.targets, temperature=0.5)
+    torch.testing.assert_close(loss, expected)
+    assert list(objective.parameters()) == []
+    objective, _, _ = setup(text, stage=second)
+    assert set(objective(output, batch, 0)[1]) == {"balanced-mse", "difference"}
+
+
 def test_bad_values_are_said_when_the_objective_is_made() -> None:
     for text in ("huber:beta=-1", "mse ranksim:strength=0", "mse rnc:temperature=-1"):
         with pytest.raises(MethodError, match="must be > 0"):
             setup(text)
+    bad = parse_method("x", "mse pretrain:temperature=-1")
+    with pytest.raises(MethodError, match="must be > 0"):
+        setup("mse", stage=stages(bad, 1)[0])
     with pytest.raises(MethodError, match="coupling must be"):
         setup("mse ranksim:coupling=loose")

@@ -12,11 +12,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from rankgrad.recipes.regression import module
 from rankgrad.recipes.regression.fitting import FitOptions, fit
-from rankgrad.recipes.regression.lines import EpochLines
 from rankgrad.recipes.regression.loading import DataSettings, load_data
-from rankgrad.recipes.regression.methods import parse_method
+from rankgrad.recipes.regression.method import parse_method
 from rankgrad.recipes.regression.models import build_regressor
+from rankgrad.recipes.regression.progress import Progress, ProgressCallback
 from rankgrad.recipes.regression.settings import RegressionSettings
 from rankgrad.recipes.runs import RunFolderError
 
@@ -49,32 +50,32 @@ METHOD = parse_method("method", "mse lds fds rnc:weight=0.5 ranksim:start=2")
 
 
 class Stop(Callback):
-    """Ctrl-C behind an epoch."""
+    """Ctrl-C behind an epoch, counted over the stages."""
 
     def __init__(self, after: int) -> None:
         self.after = after
 
     def on_train_epoch_start(self, trainer: object, pl_module: object) -> None:
-        if trainer.current_epoch == self.after:
+        if pl_module.stage.first + trainer.current_epoch == self.after:
             raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
 def finished(
     settings: RegressionSettings, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, float], list[str]]:
+) -> tuple[Path, dict[str, float], list[Progress]]:
     folder = tmp_path_factory.mktemp("run")
-    said: list[str] = []
-    result = fit(settings, METHOD, folder, OPTIONS, callbacks=[EpochLines(said.append)])
+    told: list[Progress] = []
+    result = fit(settings, METHOD, folder, OPTIONS, callbacks=[ProgressCallback(told.append)])
     assert result.resumed_at is None
     assert result.epochs == 4
-    return folder, result.metrics, said
+    return folder, result.metrics, told
 
 
 def test_a_run_writes_its_files(
-    settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[str]]
+    settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[Progress]]
 ) -> None:
-    folder, metrics, said = finished
+    folder, metrics, told = finished
     names = {path.name for path in folder.iterdir()}
     assert {"settings.json", "best.ckpt", "last.ckpt", "metrics.json", "model.pt", "logs"} <= names
     stored = json.loads((folder / "metrics.json").read_text())["metrics"]
@@ -83,16 +84,23 @@ def test_a_run_writes_its_files(
     lines = (folder / "predictions.csv").read_text().splitlines()
     assert lines[0] == "row,target,prediction,region"
     assert len(lines) == 1 + len(data.test)
-    assert len(said) == 4
-    assert said[0].startswith("epoch 1/4: balanced validation MAE ")
-    assert "rnc" in said[0]
-    assert "ranksim" not in said[1]
-    assert "ranksim" in said[2]
+    steps = -(-len(data.train) // settings.batch_size)
+    np.testing.assert_allclose(
+        [p.fraction for p in told],
+        [(e + b / steps) / 4 for e in range(4) for b in (*range(1, steps + 1), steps)],
+    )
+    said = told[steps :: steps + 1]
+    assert [(p.epoch, p.epochs) for p in said] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert str(said[0]).startswith("balanced validation MAE ")
+    assert "rnc" in str(said[0])
+    assert "ranksim" not in said[1].losses
+    assert "ranksim" in said[2].losses
+    assert said[-1].seconds == 0
     assert "train_rnc" in (folder / "logs" / "metrics.csv").read_text().splitlines()[0]
 
 
 def test_the_weights_predict_what_was_written(
-    settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[str]]
+    settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[Progress]]
 ) -> None:
     folder, _, _ = finished
     saved = torch.load(folder / "model.pt", weights_only=True)
@@ -107,7 +115,7 @@ def test_the_weights_predict_what_was_written(
 
 def test_an_interrupted_run_goes_on_to_the_same_end(
     settings: RegressionSettings,
-    finished: tuple[Path, dict[str, float], list[str]],
+    finished: tuple[Path, dict[str, float], list[Progress]],
     tmp_path: Path,
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -120,14 +128,38 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
             torch.testing.assert_close(ours[key], value, rtol=0, atol=0, msg=key)
 
 
+def test_a_run_goes_on_after_its_last_epoch_not_its_best(
+    settings: RegressionSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([3.0, 4.0, 5.0, 6.0, 7.0])
+    monkeypatch.setattr(module, "balanced_mae", lambda *_: next(errors))
+    with pytest.raises(KeyboardInterrupt):
+        fit(settings, METHOD, tmp_path, OPTIONS, callbacks=[Stop(3)])
+    assert fit(settings, METHOD, tmp_path, OPTIONS).resumed_at == 3
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_a_run_that_patience_has_stopped_stays_so(
+    settings: RegressionSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([3.0, 2.0, 2.5, 2.6, 1.0, 0.5])
+    monkeypatch.setattr(module, "balanced_mae", lambda *_: next(errors))
+    patient = replace(settings, epochs=9, patience=2)
+    first = fit(patient, METHOD, tmp_path, OPTIONS)
+    assert first.epochs == 4
+    again = fit(patient, METHOD, tmp_path, OPTIONS)
+    assert (again.epochs, again.resumed_at) == (4, 4)
+    assert again.metrics == first.metrics
+
+
 def test_lightning_may_speak_again_after_a_run(
-    finished: tuple[Path, dict[str, float], list[str]],
+    finished: tuple[Path, dict[str, float], list[Progress]],
 ) -> None:
     assert logging.getLogger("lightning.pytorch").level != logging.ERROR
 
 
 def test_a_folder_of_other_settings_is_refused(
-    settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[str]]
+    settings: RegressionSettings, finished: tuple[Path, dict[str, float], list[Progress]]
 ) -> None:
     folder, _, _ = finished
     with pytest.raises(RunFolderError, match="other settings"):
@@ -160,3 +192,54 @@ def test_a_run_stopped_between_its_stages_goes_on_to_the_same_end(
     for path in (tmp_path / "parts" / "head").glob("*.ckpt"):
         path.unlink()
     assert fit(short, method, tmp_path / "parts", OPTIONS).metrics == whole.metrics
+
+
+@pytest.mark.parametrize("after", [2, 4])
+def test_pre_training_goes_on_in_either_stage(
+    settings: RegressionSettings, tmp_path: Path, after: int
+) -> None:
+    """Three epochs of the encoder, two of the head; stopped in the second or the first of them."""
+    method = parse_method("method", "mse fds pretrain:epochs=3")
+    short = replace(settings, epochs=2)
+    told: list[Progress] = []
+    whole = fit(
+        short, method, tmp_path / "whole", OPTIONS, callbacks=[ProgressCallback(told.append)]
+    )
+    assert whole.epochs == 5
+    assert {(p.stage, p.epochs) for p in told} == {("pretrain", 5), ("train", 5)}
+    assert sorted({p.epoch for p in told}) == [0, 1, 2, 3, 4, 5]
+    assert [p.fraction for p in told] == sorted(p.fraction for p in told)
+    last = max((p for p in told if p.stage == "pretrain"), key=lambda p: p.epoch)
+    assert str(last).startswith("pretrain: rnc ")
+    first, second = (
+        torch.load(tmp_path / "whole" / name, weights_only=True)["state_dict"]
+        for name in ("pretrain/last.ckpt", "best.ckpt")
+    )
+    assert not (tmp_path / "whole" / "pretrain" / "best.ckpt").exists()
+    learned = {"model.network.head.weight", "model.network.head.bias"}
+    assert {
+        k for k in first if ".network." in k and not torch.equal(first[k], second[k])
+    } == learned
+
+    parts = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        fit(short, method, parts, OPTIONS, callbacks=[Stop(after)])
+    result = fit(short, method, parts, OPTIONS)
+    assert result.resumed_at == after
+    assert result.epochs == 5
+    assert result.metrics == whole.metrics
+
+
+def test_loaders_give_two_views_of_training_samples_drawn_at_random(
+    settings: RegressionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_data(settings.data, 0)
+    loaders = module.RegressionDataModule(data, 32, seed=0)
+    loaders.views = 2
+    rows = next(iter(loaders.train_dataloader())).rows
+    assert len(rows) == 32
+    monkeypatch.setattr(data.train, "augment", True)
+    twice = next(iter(loaders.train_dataloader())).rows
+    assert torch.equal(twice, rows.repeat(2))
+    monkeypatch.setattr(data.val, "augment", True)
+    assert len(next(iter(loaders.val_dataloader())).rows) == len(data.val)

@@ -16,8 +16,9 @@ from rankgrad.recipes.regression.bootstrap import balanced_difference
 from rankgrad.recipes.regression.comparison import write_comparison
 from rankgrad.recipes.regression.contrasts import against, verdicts
 from rankgrad.recipes.regression.loading import DataSettings, load_data, regions_of
-from rankgrad.recipes.regression.methods import parse_method
+from rankgrad.recipes.regression.method import parse_method
 from rankgrad.recipes.regression.metrics import balanced_mae
+from rankgrad.recipes.regression.objective import Objective
 from rankgrad.recipes.regression.optimization import learning_rate_schedule
 from rankgrad.recipes.regression.overview import histogram_lines, overview
 from rankgrad.recipes.regression.settings import RegressionSettings
@@ -119,6 +120,62 @@ def test_training_helps_and_two_stages_train_only_the_head(settings: RegressionS
         assert same == (not name.startswith("network.head")), name
 
 
+def test_pre_training_trains_the_encoder_and_then_the_head(settings: RegressionSettings) -> None:
+    told: list[str] = []
+    text = "mse lds fds pretrain:epochs=4"
+    outcome = train(settings, parse_method("m", text), 0, lambda _, words: told.append(words))
+    assert [row["epoch"] for row in outcome.history] == list(range(1, 8))
+    losses = [row["train_loss"] for row in outcome.history]
+    assert losses[3] < losses[0]
+    errors = [row["val_mae"] for row in outcome.history]
+    assert np.isnan(errors).tolist() == [True] * 4 + [False] * 3
+    assert outcome.metrics["val_mae_balanced"] == min(errors[4:])
+    assert told[0].startswith("epoch 1/7, pretrain, loss")
+    assert told[-1].startswith("epoch 7/7, val MAE")
+    # The head, and what it learns from, leave the encoder as Rank-N-Contrast has made it.
+    other = run(replace(settings, epochs=1), "l1 pretrain:epochs=4")
+    on = run(settings, "mse pretrain:epochs=4,freeze=no")
+    for state, frozen in ((other.state, True), (on.state, False)):
+        assert state is not None
+        assert outcome.state is not None
+        for name, value in state.items():
+            if name.startswith("network.body"):
+                assert torch.equal(value, outcome.state[name]) == frozen, name
+
+
+def test_pre_training_orders_features(settings: RegressionSettings, tmp_path: Path) -> None:
+    """What the paper is about: distances of features follow those of labels."""
+    order = []
+    for index, epochs in enumerate((1, 15)):
+        study = Study(
+            f"s{index}", replace(settings, epochs=1),
+            (parse_method("m", f"mse pretrain:epochs={epochs}"),), (0,), train,
+        )  # fmt: skip
+        (stored,) = run_study(study, RunStore(tmp_path / str(index)), Recorder(), workers=1)
+        order.append(figures.feature_order(stored))
+    assert order[1] > max(0.8, order[0])
+
+
+def test_pre_training_sees_two_views_of_what_is_drawn_at_random(
+    settings: RegressionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    term = Objective.forward
+
+    def watched(self: Objective, output: Any, batch: Any, *more: Any) -> Any:
+        assert len(output.features) == len(batch.targets) == len(batch.rows)
+        sizes.append(len(batch.rows))
+        return term(self, output, batch, *more)
+
+    monkeypatch.setattr(Objective, "forward", watched)
+    train_part = load_data(settings.data, 0).train
+    for augment, views in ((False, 1), (True, 2)):
+        monkeypatch.setattr(train_part, "augment", augment)
+        sizes.clear()
+        run(replace(settings, epochs=1), "mse pretrain:epochs=1")
+        assert sum(sizes) == (views + 1) * len(train_part)
+
+
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant", "steps:1,2"])
 def test_schedules(settings: RegressionSettings, schedule: str) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -168,6 +225,13 @@ def test_bin_settings(table: Path) -> None:
         ({"num_bins": 4}, "need bin_width"),
         ({"source": "digits", "bin_width": 2.0}, "digits cannot be read with .*bin_width"),
         ({"source": "digits", "limit": 5, "target": None}, "digits cannot be read with limit"),
+        ({"source": "digits", "target": None, "embeddings": "minilm"}, "digits .* embeddings"),
+        ({"vectors": "glove-50d"}, "a table cannot be read with vectors"),
+        ({"source": ".", "target": None}, "need either vectors of words"),
+        (
+            {"source": ".", "target": None, "vectors": "a.txt", "embeddings": "minilm"},
+            "need either vectors of words",
+        ),
     ],
 )
 def test_settings_without_effect_or_sense_are_refused(
@@ -240,6 +304,7 @@ def compared(
         parse_method("MSE", "mse"),
         parse_method("LDS", "mse lds"),
         parse_method("Nothing", "mse difference:weight=0"),
+        parse_method("RnC pre-training", "mse pretrain:epochs=2"),
     )
     study = Study("regression", settings, methods, (0, 1), train)
     runs = run_study(study, RunStore(folder), Recorder(), workers=1)
@@ -290,7 +355,8 @@ def test_the_page_and_the_files(compared: tuple[Study, list[StoredRun], Path]) -
     folder = report.parent
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["command"] == "rankgrad compare"
-    assert len(summary["paired"]) == 4
+    assert len(summary["paired"]) == 6
     lines = (folder / "summary.csv").read_text().splitlines()
     assert len(lines) == 1 + len(study.methods)
-    assert len((folder / "runs.csv").read_text().splitlines()) == 7
+    assert len((folder / "runs.csv").read_text().splitlines()) == 9
+    assert "pretrain:epochs=2,temperature=2,freeze=yes" in page

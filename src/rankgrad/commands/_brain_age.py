@@ -1,12 +1,12 @@
 """What the brain-age subcommands share: their options, their data, a table."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankgrad.commands._terminal import counting
 from rankgrad.commands.errors import CommandError
 from rankgrad.commands.options import positive
 
@@ -22,7 +22,6 @@ __all__ = [
     "add_setting_options",
     "add_table_options",
     "columns_of",
-    "counting",
     "list_problems",
     "phantoms",
     "print_table",
@@ -154,16 +153,6 @@ def phantoms(
     with counting(console, f"generating {count} phantoms") as tell:
         table = write_phantoms(folder, count, settings.size, progress=tell)
     return read_scans(folder / "images", table, need_sex=settings.sex)
-
-
-@contextmanager
-def counting(console: "Console", words: str) -> Iterator[Callable[[int, int], None]]:
-    """Return the function to be told how many are done, of how many; shown in a terminal only."""
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with console.status(words) as status:
-        yield lambda done, total: status.update(f"{words}: {done} of {total}")
 
 
 def list_problems(

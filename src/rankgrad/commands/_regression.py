@@ -3,10 +3,13 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from rankgrad.commands._terminal import counting
 from rankgrad.commands.errors import CommandError
 from rankgrad.commands.options import names, natural, positive
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rankgrad.data.regression import RegressionData
     from rankgrad.recipes.regression.settings import RegressionSettings
 
@@ -20,7 +23,7 @@ __all__ = [
 
 # Fields of the settings that are options of the same name
 _DATA: tuple[str, ...] = ("target", "split", "limit", "image_root", "path_column", "image_size")
-_DATA += ("vectors", "bin_low", "bin_width", "num_bins", "many_above", "few_below")
+_DATA += ("vectors", "embeddings", "bin_low", "bin_width", "num_bins", "many_above", "few_below")
 _TRAINING: tuple[str, ...] = ("model", "head", "epochs", "batch_size", "optimizer", "learning_rate")
 _TRAINING += ("weight_decay", "schedule", "clip_norm", "select", "patience")
 
@@ -43,6 +46,11 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add("--no-augment", action="store_true", help="no random crops and mirroring in training")
     add("--skip-unreadable", action="store_true", help="leave out images that cannot be opened")
     add("--vectors", metavar="FILE", help="word vectors as text, or glove-50d")
+    add(
+        "--embeddings",
+        metavar="WHAT",
+        help="of sentences: minilm, a file .npz, or package.module:function",
+    )
     add("--bin-width", type=float, metavar="X", help="width of the label bins")
     add("--bin-low", type=float, metavar="X", help="where the first label bin starts")
     add("--num-bins", type=positive, metavar="N", help="how many label bins")
@@ -116,7 +124,9 @@ def settings_from(options: argparse.Namespace) -> "RegressionSettings":
     return settings
 
 
-def load(settings: "RegressionSettings", seed: int) -> tuple["RegressionData", list[str]]:
+def load(
+    settings: "RegressionSettings", seed: int, console: "Console"
+) -> tuple["RegressionData", list[str]]:
     """Read the data and return it with the lines that describe it.
 
     Raises:
@@ -127,7 +137,8 @@ def load(settings: "RegressionSettings", seed: int) -> tuple["RegressionData", l
     from rankgrad.recipes.regression.overview import overview
 
     try:
-        data = load_data(settings.data, seed)
+        with counting(console, "reading the data") as tell:
+            data = load_data(settings.data, seed, tell)
         return data, overview(data, *regions_of(data, settings.data))
     except (DataError, ModuleNotFoundError) as error:
         raise CommandError(str(error), 2) from None

@@ -1,13 +1,14 @@
-"""What commands print with: one console, and tables of one look."""
+"""What commands print with: one console, tables of one look, and how far something is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["make_console", "make_table"]
+__all__ = ["counting", "make_console", "make_table"]
 
 
 def make_console(width: int = 120) -> "Console":
@@ -18,6 +19,16 @@ def make_console(width: int = 120) -> "Console":
     if not console.is_terminal:
         console.width = width
     return console
+
+
+@contextmanager
+def counting(console: "Console", words: str) -> Iterator[Callable[[int, int], None]]:
+    """Return the function to be told how many are done, of how many; shown in a terminal only."""
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with console.status(words) as status:
+        yield lambda done, total: status.update(f"{words}: {done} of {total}")
 
 
 def make_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":

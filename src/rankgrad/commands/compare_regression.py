@@ -12,6 +12,7 @@ from rankgrad.commands._regression import (
     load,
     settings_from,
 )
+from rankgrad.commands._study import run_stored
 from rankgrad.commands._terminal import make_console, make_table
 from rankgrad.commands.errors import CommandError, require, study_errors
 from rankgrad.commands.options import add_study_options, command_line, positive
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rankgrad.recipes.experiments import StoredRun, Study
-    from rankgrad.recipes.regression.methods import RegressionMethod
+    from rankgrad.recipes.regression.method import RegressionMethod
     from rankgrad.recipes.regression.settings import RegressionSettings
 
 __all__ = ["add_arguments", "run"]
@@ -62,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
         return _list()
     methods = _methods(options)
     settings = settings_from(options)
-    _, lines = load(settings, options.first_seed)
     console = make_console(140)
+    _, lines = load(settings, options.first_seed, console)
     folder: Path = options.out or Path("runs", "compare", Path(settings.data.source).stem)
     for line in [f"{len(methods)} methods, {options.seeds} seeds; results in {folder}", *lines]:
         console.print(line, markup=False, soft_wrap=True)
@@ -84,7 +85,8 @@ def _list() -> int:
 
 
 def _methods(options: argparse.Namespace) -> "tuple[RegressionMethod, ...]":
-    from rankgrad.recipes.regression.methods import DEFAULT_METHODS, METHODS, MethodError, chosen
+    from rankgrad.recipes.regression.method import MethodError
+    from rankgrad.recipes.regression.methods import DEFAULT_METHODS, METHODS, chosen
 
     if options.methods is None:
         names: Sequence[str] = DEFAULT_METHODS
@@ -106,15 +108,17 @@ def _check(
 ) -> None:
     """Refuse before the first run what every run would refuse."""
     from rankgrad.recipes.regression.loading import load_data
-    from rankgrad.recipes.regression.methods import MethodError
+    from rankgrad.recipes.regression.method import MethodError
     from rankgrad.recipes.regression.models import build_regressor
     from rankgrad.recipes.regression.objective import Objective
     from rankgrad.recipes.regression.regressor import ModelError
+    from rankgrad.recipes.regression.stages import stages
 
     data = load_data(settings.data, seed)
     try:
         for method in methods:
-            Objective(method, data)
+            for stage in stages(method, settings.epochs):
+                Objective(method, data, stage)
         build_regressor(settings.model, data, methods[0], settings.head)
     except (MethodError, ModelError) as error:
         raise CommandError(str(error), 2) from None
@@ -127,39 +131,50 @@ def _run(
     folder: Path,
     console: "Console",
 ) -> "tuple[Study, list[StoredRun], list[StoredRun]]":
-    from rankgrad.recipes.experiments import RunStore, Study, progress_display, run_study
+    from rankgrad.recipes.experiments import RunStore, Study
     from rankgrad.recipes.regression.training import train
-    from rankgrad.recipes.regression.tuning import tune
 
-    store, trials = RunStore(folder), RunStore(folder / "tuning")
     tuned: list[StoredRun] = []
+    with _refusals():
+        if options.tune:
+            methods, tuned = _tuned(options, methods, settings, folder, console)
+        seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
+        study = Study("regression", settings, methods, seeds, train)
 
     def headline(metrics: dict[str, float]) -> str:
         return f"balanced test MAE {metrics['mae_balanced']:.4g}"
 
-    with study_errors(), _refusals():
-        folder.mkdir(parents=True, exist_ok=True)
+    return study, run_stored(options, study, RunStore(folder), console, headline), tuned
+
+
+def _tuned(
+    options: argparse.Namespace,
+    methods: "tuple[RegressionMethod, ...]",
+    settings: "RegressionSettings",
+    folder: Path,
+    console: "Console",
+) -> "tuple[tuple[RegressionMethod, ...], list[StoredRun]]":
+    from rankgrad.recipes.experiments import RunStore, progress_display
+    from rankgrad.recipes.regression.tuning import tune
+
+    trials = RunStore(folder / "tuning")
+    console.print(f"{options.tune} trials for every method, by validation error")
+    display = progress_display(
+        console, lambda m: f"balanced validation MAE {m['val_mae_balanced']:.4g}"
+    )
+    with study_errors():
+        trials.folder.mkdir(parents=True, exist_ok=True)
         if options.fresh:
-            store.clear()
             trials.clear()
-        if options.tune:
-            console.print(f"{options.tune} trials for every method, by validation error")
-            shown = progress_display(
-                console, lambda m: f"balanced validation MAE {m['val_mae_balanced']:.4g}"
-            )
-            methods, tuned = tune(
-                methods,
-                settings,
-                options.tune,
-                trials,
-                shown,
-                seed=options.first_seed,
-                workers=options.workers,
-            )
-        seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
-        study = Study("regression", settings, methods, seeds, train)
-        display = progress_display(console, headline)
-        return study, run_study(study, store, display, workers=options.workers), tuned
+        return tune(
+            methods,
+            settings,
+            options.tune,
+            trials,
+            display,
+            seed=options.first_seed,
+            workers=options.workers,
+        )
 
 
 @contextmanager

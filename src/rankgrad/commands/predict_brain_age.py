@@ -9,9 +9,9 @@ from rankgrad.commands._brain_age import (
     add_loading_options,
     add_table_options,
     columns_of,
-    counting,
     list_problems,
 )
+from rankgrad.commands._terminal import counting
 from rankgrad.commands.errors import CommandError, require
 from rankgrad.commands.options import add_device_options, device_of
 

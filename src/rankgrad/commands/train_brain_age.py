@@ -12,12 +12,12 @@ from rankgrad.commands._brain_age import (
     add_setting_options,
     add_table_options,
     columns_of,
-    counting,
     list_problems,
     phantoms,
     print_table,
     settings_of,
 )
+from rankgrad.commands._terminal import counting
 from rankgrad.commands.errors import CommandError, require, training_errors
 from rankgrad.commands.options import add_device_options, add_run_options, device_of
 

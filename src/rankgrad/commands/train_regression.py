@@ -1,7 +1,7 @@
 """``rankgrad train regression``: one method on data with rare labels, with Lightning."""
 
 import argparse
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rankgrad.recipes.regression.fitting import FitResult
-    from rankgrad.recipes.regression.methods import RegressionMethod
+    from rankgrad.recipes.regression.method import RegressionMethod
     from rankgrad.recipes.regression.settings import RegressionSettings
 
 __all__ = ["add_arguments", "run"]
@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method("--lds", nargs="?", const="", metavar="OPTIONS", help="smooth the label counts")
     method("--fds", nargs="?", const="", metavar="OPTIONS", help="smooth the features")
     method("--rrt", nargs="?", const="", metavar="OPTIONS", help="retrain the head, re-weighted")
+    method(
+        "--pretrain",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="train the encoder first, by Rank-N-Contrast",
+    )
     method(
         "--term",
         action="append",
@@ -72,14 +79,18 @@ def run(options: argparse.Namespace) -> int:
     method = _method(options)
     settings = settings_from(options)
     console = make_console()
+    # For every further device Lightning calls the command again.
+    console.quiet = os.environ.get("LOCAL_RANK", "0") != "0"
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     name = options.name or Path(settings.data.source).stem
     folder: Path = options.out or Path("runs", "regression", name)
-    _, lines = load(settings, options.seed)
-    from rankgrad.recipes.regression.methods import describe
+    _, lines = load(settings, options.seed, console)
+    from rankgrad.recipes.regression.method import describe
+    from rankgrad.recipes.regression.stages import stages
 
-    first = f"{describe(method)}; {settings.epochs} epochs; results in {folder}"
+    epochs = stages(method, settings.epochs)[0].total
+    first = f"{describe(method)}; {epochs} epochs; results in {folder}"
     for line in [first, *lines]:
         console.print(line, markup=False, soft_wrap=True)
     result = _fit(options, settings, method, folder, console)
@@ -92,14 +103,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _method(options: argparse.Namespace) -> "RegressionMethod":
     """Put the method together: preset or name, then what single options add."""
-    from rankgrad.recipes.regression.methods import (
-        LOSSES,
-        METHODS,
-        MethodError,
-        chosen,
-        describe,
-        parse_method,
-    )
+    from rankgrad.recipes.regression.method import LOSSES, MethodError, describe, parse_method
+    from rankgrad.recipes.regression.methods import METHODS, chosen
 
     preset: dict[str, Any] = preset_values(options)
     try:
@@ -113,7 +118,7 @@ def _method(options: argparse.Namespace) -> "RegressionMethod":
         if options.reweight:
             words = [w for w in words if w not in ("inverse", "sqrt-inverse")]
             words += [options.reweight] if options.reweight != "none" else []
-        for kind in ("lds", "fds", "rrt"):
+        for kind in ("lds", "fds", "rrt", "pretrain"):
             given = getattr(options, kind)
             if given is not None:
                 words = [w for w in words if w.partition(":")[0] != kind]
@@ -130,21 +135,19 @@ def _fit(
     folder: Path,
     console: "Console",
 ) -> "FitResult":
-    from lightning.pytorch.callbacks import RichProgressBar
-
     from rankgrad.data.regression import DataError
+    from rankgrad.recipes.display import epoch_display
     from rankgrad.recipes.regression.fitting import FitOptions, fit
-    from rankgrad.recipes.regression.lines import EpochLines
-    from rankgrad.recipes.regression.methods import MethodError
+    from rankgrad.recipes.regression.method import MethodError
+    from rankgrad.recipes.regression.progress import ProgressCallback
     from rankgrad.recipes.regression.regressor import ModelError
 
     how = FitOptions(
         options.seed, options.device, options.devices, options.precision, options.loaders
     )
-    shown: Sequence[Any] = [
-        RichProgressBar(leave=False) if console.is_terminal else EpochLines(console.print)
-    ]
-    with training_errors(DataError, MethodError, ModelError):
+    refused = training_errors(DataError, MethodError, ModelError)
+    with refused, epoch_display(console, str) as show:
+        shown = [ProgressCallback(show)]
         return fit(settings, method, folder, how, fresh=options.fresh, callbacks=shown)
 
 

@@ -12,7 +12,7 @@ from rankgrad.recipes.experiments.study import Study
 from rankgrad.recipes.experiments.summary import Paired, paired, spread
 from rankgrad.recipes.regression import figures
 from rankgrad.recipes.regression.loading import load_data, regions_of
-from rankgrad.recipes.regression.methods import RegressionMethod, describe
+from rankgrad.recipes.regression.method import RegressionMethod, describe
 from rankgrad.recipes.regression.metrics import METRICS, REGIONS
 from rankgrad.recipes.regression.settings import RegressionSettings
 from rankgrad.recipes.regression.summary import (

@@ -76,9 +76,10 @@ class Batch(NamedTuple):
 
 
 class Samples(ABC):
-    """One part of the data."""
+    """One part of the data; ``augment``: inputs are drawn at random whenever they are asked for."""
 
     targets: Float[Tensor, " n"]
+    augment: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -87,9 +88,11 @@ class Samples(ABC):
     def inputs(self, index: Int64[Tensor, " n"]) -> Any:
         """Return the inputs of these samples, in one batch."""
 
-    def batch(self, index: Sequence[int] | Tensor) -> Batch:
-        """Return these samples."""
+    def batch(self, index: Sequence[int] | Tensor, views: int = 1) -> Batch:
+        """Return these samples, so many times over where inputs are drawn at random."""
         index = torch.as_tensor(index)
+        if self.augment:
+            index = index.repeat(views)
         return Batch(self.inputs(index), self.targets[index], index)
 
 
@@ -109,9 +112,10 @@ class TensorSamples(Samples):
 class RegressionData:
     """Three parts of one data set.
 
-    ``kind`` says which models fit: "image", "features" or "pairs". ``regions`` names the region of
-    each label bin where its makers published them; otherwise the counts decide. ``vectors`` are
-    the word vectors of "pairs". ``notes`` is what people should know before training.
+    ``kind`` says which models fit: "image", "features", "pairs" or "embedded-pairs". ``regions``
+    names the region of each label bin where its makers published them; otherwise the counts decide.
+    ``vectors`` are the word vectors of "pairs". ``notes`` is what people should know before
+    training.
     """
 
     kind: str

@@ -15,9 +15,18 @@ from torch.nn.utils.rnn import pad_sequence
 from rankgrad.data.regression.samples import DataError, LabelBins, RegressionData, Samples
 from rankgrad.data.regression.table import PARTS, Table, read_table
 
-__all__ = ["STSB_REGIONS", "PairSamples", "sentence_pairs", "word_vectors", "words"]
+__all__ = [
+    "STSB_BINS",
+    "STSB_REGIONS",
+    "PairSamples",
+    "pair_tables",
+    "sentence_pairs",
+    "word_vectors",
+    "words",
+]
 
 # As published: bins of 0.1 from 0 to 5, compared with the scores in float32.
+STSB_BINS = LabelBins(50, 0.0, 0.1)
 _MEDIUM = (2, 4, 6, 8, 27, 35, 37)
 _MANY = (*(b for b in range(0, 50, 2) if b not in _MEDIUM), 49)
 STSB_REGIONS = tuple(
@@ -83,22 +92,11 @@ def sentence_pairs(
     Raises:
         DataError: a file is missing or has bad rows, or the vectors cannot be read.
     """
-    tables: dict[str, Table] = {}
-    for part in PARTS:
-        candidates = [Path(folder, f"{_FILES[part]}{end}.tsv") for end in ("_new", "")]
-        there = [path for path in candidates if path.is_file()]
-        if not there:
-            raise DataError(f"{folder} has neither {' nor '.join(p.name for p in candidates)}")
-        tables[part] = read_table(there[0], quoting=False)
+    tables = pair_tables(folder)
     texts = {
         part: [[words(s)[:max_words] for s in table.column(f"sentence{k}")] for k in (1, 2)]
         for part, table in tables.items()
     }
-    for part, table in tables.items():
-        table.refuse(
-            [(i, "a sentence is empty") for i, pair in enumerate(zip(*texts[part], strict=True))
-             if not all(pair)]
-        )  # fmt: skip
     vocabulary = sorted({w for sides in texts.values() for side in sides for s in side for w in s})
     known, matrix = word_vectors(vectors, vocabulary)
     if not known:
@@ -111,15 +109,37 @@ def sentence_pairs(
         left, right = (
             [torch.tensor([number.get(w, 1) for w in s]) for s in side] for side in texts[name]
         )
-        scores = tables[name].numbers("score")
-        outside = ((scores < 0) | (scores > 5)).nonzero()[:, 0].tolist()
-        tables[name].refuse([(i, f"score is {scores[i]:g}, not 0 to 5") for i in outside])
-        return PairSamples(left, right, scores)
+        return PairSamples(left, right, tables[name].numbers("score"))
 
     train, val, test = (samples(name) for name in PARTS)
     note = f"{len(known)} of {len(vocabulary)} words have a vector"
-    bins = LabelBins(50, 0.0, 0.1)
-    return RegressionData("pairs", train, val, test, bins, STSB_REGIONS, table_of_vectors, (note,))
+    return RegressionData(
+        "pairs", train, val, test, STSB_BINS, STSB_REGIONS, table_of_vectors, (note,)
+    )
+
+
+def pair_tables(folder: str | Path) -> dict[str, Table]:
+    """Read the three files of STS-B-DIR; see :func:`sentence_pairs` for what they are.
+
+    Raises:
+        DataError: a file is missing, or has an empty sentence or a score outside of 0 to 5.
+    """
+    tables: dict[str, Table] = {}
+    for part in PARTS:
+        candidates = [Path(folder, f"{_FILES[part]}{end}.tsv") for end in ("_new", "")]
+        there = [path for path in candidates if path.is_file()]
+        if not there:
+            raise DataError(f"{folder} has neither {' nor '.join(p.name for p in candidates)}")
+        table = tables[part] = read_table(there[0], quoting=False)
+        pairs = zip(table.column("sentence1"), table.column("sentence2"), strict=True)
+        table.refuse(
+            [(i, "a sentence is empty") for i, pair in enumerate(pairs)
+             if not all(sentence.strip() for sentence in pair)]
+        )  # fmt: skip
+        scores = table.numbers("score")
+        outside = ((scores < 0) | (scores > 5)).nonzero()[:, 0].tolist()
+        table.refuse([(i, f"score is {scores[i]:g}, not 0 to 5") for i in outside])
+    return tables
 
 
 def word_vectors(

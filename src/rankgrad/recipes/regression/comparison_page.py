@@ -15,7 +15,7 @@ from rankgrad.recipes.regression.contrasts import (
     comparison_columns,
     verdicts,
 )
-from rankgrad.recipes.regression.methods import RegressionMethod, describe
+from rankgrad.recipes.regression.method import RegressionMethod, describe
 from rankgrad.recipes.regression.summary import lowest, settings_rows, summary_rows
 from rankgrad.report import Page, Section, Table, charts
 

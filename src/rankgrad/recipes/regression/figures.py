@@ -78,7 +78,7 @@ def learning_curves(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[F
             title="Validation error",
             alt="Validation MAE over the epochs, one line for each method.",
             caption="Balanced over the labels: the mean of the MAE in each label bin. Bold: mean "
-            "over the seeds; faint: each seed.",
+            "over the seeds; faint: each seed. Pre-training predicts nothing yet: no error.",
         ),
     ]
 

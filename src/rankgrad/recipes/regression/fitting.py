@@ -20,11 +20,12 @@ from rankgrad.recipes.experiments.store import write_csv, write_json
 from rankgrad.recipes.experiments.study import plain
 from rankgrad.recipes.regression.loading import load_data, regions_of
 from rankgrad.recipes.regression.measuring import measured
-from rankgrad.recipes.regression.methods import RegressionMethod, describe
+from rankgrad.recipes.regression.method import RegressionMethod, describe
 from rankgrad.recipes.regression.models import build_regressor
 from rankgrad.recipes.regression.module import MONITOR, RegressionDataModule, RegressionModule
 from rankgrad.recipes.regression.objective import Objective
 from rankgrad.recipes.regression.settings import RegressionSettings
+from rankgrad.recipes.regression.stages import stages
 from rankgrad.recipes.runs import claim, save
 
 __all__ = ["FitOptions", "FitResult", "fit"]
@@ -33,8 +34,9 @@ __all__ = ["FitOptions", "FitResult", "fit"]
 _FILES = (
     "settings.json",
     "*.ckpt",
-    "head/*.ckpt",
     "logs/**/*",
+    "pretrain/**/*",
+    "head/**/*",
     "metrics.json",
     "predictions.csv",
     "model.pt",
@@ -54,7 +56,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What came out, and from which epoch (counted from 0) the run went on, if it did."""
+    """What came out of so many epochs, and after which of them the run went on, if it did."""
 
     metrics: dict[str, float]
     notes: list[str]
@@ -75,8 +77,9 @@ def fit(
 
     Files: ``settings.json``, ``best.ckpt`` and ``last.ckpt``, ``logs/`` (CSV, and TensorBoard
     where it is installed), and at the end ``metrics.json``, ``predictions.csv`` and ``model.pt``,
-    the weights of the network for ``torch.load(..., weights_only=True)``. The second stage of
-    two-stage training lives in ``head/``.
+    the weights of the network for ``torch.load(..., weights_only=True)``. Where there are several
+    stages of training, see :func:`~rankgrad.recipes.regression.stages.stages`, ``pretrain/`` and
+    ``head/`` hold checkpoints and logs of theirs.
 
     Raises:
         RunFolderError: the folder holds a run of other settings.
@@ -92,32 +95,35 @@ def fit(
     data = load_data(settings.data, options.seed)
     L.seed_everything(options.seed, verbose=False)
     model = build_regressor(settings.model, data, method, settings.head)
-    objective = Objective(method, data, scale=settings.scale_labels)
     loaders = RegressionDataModule(data, settings.batch_size, options.seed, options.num_workers)
-    module = RegressionModule(model, objective, data, settings, method, settings.epochs)
-    resumed_at = _saved_epoch(folder / "last.ckpt")
-    trainer = _stage(module, loaders, folder, options, callbacks)
-    epochs = trainer.current_epoch
-    if method.retrain:
-        # Anew whatever the first stage drew: it may have been done by an earlier call.
-        L.seed_everything(options.seed, verbose=False)
-        model.retrain_head()
-        objective.second_stage = True
-        module = RegressionModule(model, objective, data, settings, method, method.retrain)
-        trainer = _stage(module, loaders, folder / "head", options, callbacks)
+    todo = stages(method, settings.epochs)
+    places = [folder if stage.name == "train" else folder / stage.name for stage in todo]
+    done = [epochs for place in places if (epochs := _saved_epochs(place / "last.ckpt"))]
+    epochs = 0
+    for stage, place in zip(todo, places, strict=True):
+        if stage.first:
+            # Anew whatever the stages before it drew: they may have been done by an earlier call.
+            L.seed_everything(options.seed, verbose=False)
+        model.enter(stage)
+        loaders.views = stage.views
+        objective = Objective(method, data, stage, scale=settings.scale_labels)
+        module = RegressionModule(model, objective, data, settings)
+        trainer = _trained(module, loaders, place, options, callbacks)
+        epochs += trainer.current_epoch
     with _quiet():
         trainer.test(module, datamodule=loaders, verbose=False)
     metrics, notes = _write(folder, settings, module, loaders, trainer.is_global_zero)
-    return FitResult(metrics, notes, epochs, resumed_at)
+    return FitResult(metrics, notes, epochs, sum(done) or None)
 
 
-def _saved_epoch(path: Path) -> int | None:
+def _saved_epochs(path: Path) -> int:
+    """How many epochs the checkpoint of a stage has behind it."""
     if not path.exists():
-        return None
+        return 0
     return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1
 
 
-def _stage(
+def _trained(
     module: RegressionModule,
     loaders: RegressionDataModule,
     folder: Path,
@@ -125,15 +131,13 @@ def _stage(
     callbacks: Sequence[Callback],
 ) -> L.Trainer:
     """Train one stage; the chosen weights are in the module afterwards."""
-    settings = module.settings
-    best = ModelCheckpoint(
-        dirpath=folder,
-        filename="best",
-        monitor=MONITOR,
-        save_last=True,
-        enable_version_counter=False,
-    )
-    stop = [EarlyStopping(MONITOR, patience=settings.patience)] if settings.patience else []
+    settings, chooses = module.settings, module.stage.regresses
+    kept: list[Callback] = [*callbacks]
+    if chooses and settings.patience:
+        kept.append(_Patience(MONITOR, patience=settings.patience))
+    # Two of them: one that is told to save the last, too, leaves out epochs that are not the best.
+    for name, monitor in (("best", MONITOR), ("last", None)) if chooses else (("last", None),):
+        kept.append(ModelCheckpoint(folder, name, monitor=monitor, enable_version_counter=False))
     logs: list[Logger] = [CSVLogger(folder, name="", version="logs")]
     if find_spec("tensorboard") is not None:
         logs.append(TensorBoardLogger(folder, name="", version="logs"))
@@ -142,14 +146,15 @@ def _stage(
             accelerator=options.accelerator,
             devices=options.devices,
             precision=options.precision,  # type: ignore[arg-type]  # a text of the user's
-            max_epochs=module.epochs,
+            max_epochs=module.stage.epochs,
+            limit_val_batches=1.0 if chooses else 0,
             gradient_clip_val=settings.clip_norm,
-            callbacks=[best, *stop, *callbacks],
+            callbacks=kept,
             logger=logs,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             enable_model_summary=False,
-            enable_progress_bar=any(hasattr(c, "get_metrics") for c in callbacks),
+            enable_progress_bar=False,
         )
         last = folder / "last.ckpt"
         with _ctrl_c_as_usual(trainer):
@@ -158,6 +163,14 @@ def _stage(
         saved = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
         module.load_state_dict(saved["state_dict"])
     return trainer
+
+
+class _Patience(EarlyStopping):
+    """Early stopping that lets a stopped run be, when it is called again."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop before the first epoch."""
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 @contextmanager

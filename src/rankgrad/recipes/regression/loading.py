@@ -1,8 +1,8 @@
 """Which data a run reads, as settings that can be stored and compared."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from rankgrad.data.regression import (
     LabelBins,
     RegressionData,
     digits_data,
+    embedded_pairs,
     feature_table,
     image_table,
     sentence_pairs,
@@ -24,6 +25,8 @@ __all__ = ["DataSettings", "load_data", "regions_of"]
 _DIGITS = {"digits": 2, "digits3": 3}
 # Settings of tables alone
 _OF_TABLES = ("target", "split", "limit", "image_root", "bin_low", "bin_width", "num_bins")
+# Those of folders of sentence pairs
+_OF_FOLDERS = ("vectors", "embeddings")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class DataSettings:
     """Where the data is and how to read it; what is None is found out.
 
     ``source`` is ``digits``, ``digits3``, a CSV or TSV file, or a folder with STS-B-DIR's files.
-    With ``image_root`` a table is one of image paths.
+    With ``image_root`` a table is one of image paths. A folder takes ``vectors`` of words (a file,
+    or ``glove-50d``), which a model reads in order, or ``embeddings`` of whole sentences
+    (``minilm``, a file ``.npz``, or ``package.module:function``).
     """
 
     source: str = "digits"
@@ -45,6 +50,7 @@ class DataSettings:
     augment: bool = True
     skip_unreadable: bool = False
     vectors: str | None = None
+    embeddings: str | None = None
     # Label bins: first edge, width and number; the width alone is enough.
     bin_low: float | None = None
     bin_width: float | None = None
@@ -54,22 +60,49 @@ class DataSettings:
     few_below: int | None = None
 
 
-@lru_cache(maxsize=2)
-def load_data(settings: DataSettings, seed: int) -> RegressionData:
-    """Return the data of one seed.
+# What was read last: the runs of a seed share it.
+_read: dict[tuple[DataSettings, int], RegressionData] = {}
+
+
+def load_data(
+    settings: DataSettings, seed: int, progress: Callable[[int, int], None] | None = None
+) -> RegressionData:
+    """Return the data of one seed; that of the last two is remembered.
+
+    Args:
+        settings: where it is.
+        seed: of what is drawn at random.
+        progress: is told how many sentences are encoded, of how many, where some have to be.
 
     Raises:
         DataError: it cannot be read, lacks a setting, or has one that does not apply.
     """
+    if (settings, seed) not in _read:
+        data = _loaded(settings, seed, progress)
+        for old in list(_read)[:-1]:
+            del _read[old]
+        _read[settings, seed] = data
+    return _read[settings, seed]
+
+
+def _loaded(
+    settings: DataSettings, seed: int, progress: Callable[[int, int], None] | None
+) -> RegressionData:
     if settings.source in _DIGITS:
-        _refuse(settings, settings.source, *_OF_TABLES, "vectors")
+        _refuse(settings, settings.source, *_OF_TABLES, *_OF_FOLDERS)
         return digits_data(seed, _DIGITS[settings.source])
     path = Path(settings.source)
     if path.is_dir():
-        if settings.vectors is None:
-            raise DataError("sentence pairs need word vectors: a file, or glove-50d")
         _refuse(settings, "a folder of sentence pairs", *_OF_TABLES)
-        return sentence_pairs(path, settings.vectors)
+        if settings.vectors is not None and settings.embeddings is None:
+            return sentence_pairs(path, settings.vectors)
+        if settings.embeddings is not None and settings.vectors is None:
+            return embedded_pairs(path, settings.embeddings, progress)
+        raise DataError(
+            "sentence pairs need either vectors of words (a file, or glove-50d) or embeddings of "
+            "sentences (minilm, a file .npz, or package.module:function)"
+        )
+    _refuse(settings, "a table", *_OF_FOLDERS)
     if settings.target is None:
         raise DataError(f"{path} needs the name of its target column")
     if settings.image_root is not None:

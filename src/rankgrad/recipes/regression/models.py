@@ -8,8 +8,8 @@ from torch import nn
 
 from rankgrad.data.regression.samples import RegressionData
 from rankgrad.imbalance import FDS
-from rankgrad.recipes.regression.methods import RegressionMethod
-from rankgrad.recipes.regression.networks import MLP, PairEncoder, SmallCNN
+from rankgrad.recipes.regression.method import RegressionMethod
+from rankgrad.recipes.regression.networks import MLP, PairEncoder, PairMLP, SmallCNN
 from rankgrad.recipes.regression.objective import window_of
 from rankgrad.recipes.regression.regressor import ModelError, Regressor
 
@@ -24,6 +24,7 @@ MODELS = {
     "bilstm": "pairs",
     "bilstm-large": "pairs",
     "bag": "pairs",
+    "pair-mlp": "embedded-pairs",
 }
 
 
@@ -63,7 +64,7 @@ def _resolved(name: str, data: RegressionData) -> str:
         return name
     if data.kind == "image":
         return "cnn" if _image_shape(data)[1] <= 64 else "resnet18"
-    return {"features": "mlp", "pairs": "bilstm"}[data.kind]
+    return {"features": "mlp", "pairs": "bilstm", "embedded-pairs": "pair-mlp"}[data.kind]
 
 
 def _image_shape(data: RegressionData) -> tuple[int, int, int]:
@@ -87,7 +88,9 @@ def _network(name: str, data: RegressionData, head: str | None) -> tuple[nn.Modu
         assert data.vectors is not None
         # The large one is as published for STS-B-DIR.
         sizes = {"bag": (0, 1, 128), "bilstm": (128, 1, 128), "bilstm-large": (1500, 2, 512)}
-        return PairEncoder(data.vectors, *sizes[name]), "head"
+        return PairEncoder(data.vectors, *sizes[name]), "pair.head"
+    if name == "pair-mlp":
+        return PairMLP(data.test.batch([0]).inputs[0].shape[1]), "head"
     from torchvision import models
 
     network = getattr(models, name)(weights=None)

@@ -1,6 +1,7 @@
 """The Lightning module: any model, any loss, any number of terms."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -10,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rankgrad.data.regression.samples import Batch, RegressionData, Samples
-from rankgrad.recipes.regression.methods import RegressionMethod
 from rankgrad.recipes.regression.metrics import balanced_mae
 from rankgrad.recipes.regression.objective import Objective, Output
 from rankgrad.recipes.regression.optimization import learning_rate_schedule, make_optimizer
@@ -30,11 +30,9 @@ class RegressionModule(L.LightningModule):
 
     Args:
         model: the network with its features, see :class:`Regressor`.
-        objective: the loss of the method on this data.
+        objective: the loss of the method on this data, in the stage that is trained.
         data: the data, for the label bins of the validation error.
         settings: of the optimizer and the schedule.
-        method: the method; tuning may have chosen its rates.
-        epochs: of this stage.
     """
 
     def __init__(
@@ -43,16 +41,13 @@ class RegressionModule(L.LightningModule):
         objective: Objective,
         data: RegressionData,
         settings: RegressionSettings,
-        method: RegressionMethod,
-        epochs: int,
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
         self.bins = data.bins
         self.settings = settings
-        self.method = method
-        self.epochs = epochs
+        self.stage = objective.stage
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._features: list[Tensor] = []
         self._random_state: Tensor | None = None
@@ -66,8 +61,7 @@ class RegressionModule(L.LightningModule):
         output: Output = self.model(batch.inputs, batch.targets)
         loss: Tensor
         loss, parts = self.objective(output, batch, self.current_epoch, self._everyones)
-        if self.model.fds is not None:
-            self.model.fds.observe(output.features.float(), batch.targets)
+        self.model.observe(output.features, batch.targets)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.targets))
         for name, value in parts.items():
             self.log(
@@ -84,8 +78,7 @@ class RegressionModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Let smoothed features take in the epoch."""
-        if self.model.fds is not None:
-            self.model.fds.step()
+        self.model.end_epoch()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the predictions of a batch."""
@@ -123,9 +116,10 @@ class RegressionModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, a step a batch."""
-        optimizer = make_optimizer(self.parameters(), self.settings, self.method)
-        steps = int(self.trainer.estimated_stepping_batches) // self.epochs
-        schedule = learning_rate_schedule(optimizer, self.settings, self.epochs, steps)
+        optimizer = make_optimizer(self.parameters(), self.settings, self.objective.method)
+        epochs = self.stage.epochs
+        steps = int(self.trainer.estimated_stepping_batches) // epochs
+        schedule = learning_rate_schedule(optimizer, self.settings, epochs, steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -160,13 +154,15 @@ class RegressionDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
+        # Of each training sample in a batch, where inputs are drawn at random
+        self.views = 1
 
     def _loader(self, samples: Samples, *, shuffle: bool) -> DataLoader[Any]:
         return DataLoader(
             _Rows(len(samples)),
             batch_size=self.batch_size,
             sampler=_SeededOrder(len(samples), self.seed) if shuffle else None,
-            collate_fn=samples.batch,
+            collate_fn=partial(samples.batch, views=self.views if shuffle else 1),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

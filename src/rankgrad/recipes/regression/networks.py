@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["MLP", "PairEncoder", "SmallCNN"]
+__all__ = ["MLP", "PairEncoder", "PairMLP", "SmallCNN"]
 
 
 class SmallCNN(nn.Module):
@@ -58,8 +58,25 @@ class MLP(nn.Module):
         return predictions
 
 
+class PairMLP(nn.Module):
+    """Two vectors a sample; the regressor sees ``u, v, |u - v|, u v``."""
+
+    def __init__(self, inputs: int, feature_dims: int = 128, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.body = nn.Sequential(nn.Linear(4 * inputs, feature_dims), nn.Tanh())
+        self.head = nn.Linear(feature_dims, 1)
+
+    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        """Return predictions ``[n, 1]``."""
+        u, v = pair
+        joined = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+        predictions: Tensor = self.head(self.body(self.dropout(joined)))
+        return predictions
+
+
 class PairEncoder(nn.Module):
-    """Two sentences through one encoder; the regressor sees ``a, b, |a - b|, a b``.
+    """Two sentences through one encoder, and what it makes of them into a :class:`PairMLP`.
 
     Word vectors stay as they are. ``hidden`` is the size of a bidirectional LSTM with max pooling
     over the words, as published for STS-B; 0 takes the mean of the word vectors instead.
@@ -79,10 +96,8 @@ class PairEncoder(nn.Module):
         self.lstm = (
             nn.LSTM(dims, hidden, layers, batch_first=True, bidirectional=True) if hidden else None
         )
-        encoded = 2 * hidden if hidden else dims
         self.dropout = nn.Dropout(dropout)
-        self.body = nn.Sequential(nn.Linear(4 * encoded, feature_dims), nn.Tanh())
-        self.head = nn.Linear(feature_dims, 1)
+        self.pair = PairMLP(2 * hidden if hidden else dims, feature_dims, dropout)
 
     def encode(self, words: Tensor) -> Tensor:
         """Return one vector a sentence."""
@@ -103,7 +118,6 @@ class PairEncoder(nn.Module):
 
     def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
         """Return predictions ``[n, 1]``."""
-        a, b = (self.encode(words) for words in pair)
-        joined = torch.cat([a, b, (a - b).abs(), a * b], dim=1)
-        predictions: Tensor = self.head(self.body(self.dropout(joined)))
+        a, b = pair
+        predictions: Tensor = self.pair((self.encode(a), self.encode(b)))
         return predictions

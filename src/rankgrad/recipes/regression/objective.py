@@ -1,6 +1,8 @@
 """The loss of a method: a regression loss, its weights and its terms, over scaled labels."""
 
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +31,14 @@ from rankgrad.losses import (
     RankSimLoss,
     SpearmanLoss,
 )
-from rankgrad.recipes.regression.methods import MethodError, Options, RegressionMethod, Term
+from rankgrad.recipes.regression.method import (
+    ON_FEATURES,
+    MethodError,
+    Options,
+    RegressionMethod,
+    Term,
+)
+from rankgrad.recipes.regression.stages import Stage, main_stage
 
 __all__ = ["Objective", "Output", "window_of"]
 
@@ -56,7 +65,7 @@ def window_of(options: Options, normalize: str = "max") -> Tensor:
 
 
 class Objective(nn.Module):
-    """The loss of a method on one data set.
+    """The loss of a method on one data set, in one stage of training.
 
     Labels are scaled to mean 0 and deviation 1 for the losses on predictions (``scale=False``
     leaves them), and as they are for the terms that look at features.
@@ -64,6 +73,7 @@ class Objective(nn.Module):
     Args:
         method: the method.
         data: the data; weights come from the labels of its training part.
+        stage: the stage; by default that which fits the predictions.
         scale: whether labels are scaled.
 
     Raises:
@@ -75,16 +85,22 @@ class Objective(nn.Module):
     weights: Tensor | None
 
     def __init__(
-        self, method: RegressionMethod, data: RegressionData, *, scale: bool = True
+        self,
+        method: RegressionMethod,
+        data: RegressionData,
+        stage: Stage | None = None,
+        *,
+        scale: bool = True,
     ) -> None:
         super().__init__()
         labels = data.train.targets
         self.register_buffer("mean", labels.mean() if scale else torch.zeros(()))
         self.register_buffer("std", labels.std() if scale else torch.ones(()))
         self.method = method
+        self.stage = stage or main_stage(method)
         self.options: dict[str, Any] = dict(method.loss_options)
         weights = None
-        if method.reweighting:
+        if method.reweighting and self.stage.weighted:
             weights = lds_weights(
                 labels,
                 reweighting=method.reweighting,
@@ -95,16 +111,14 @@ class Objective(nn.Module):
             )
         self.register_buffer("weights", weights, persistent=False)
         try:
-            self.balanced = (
-                BalancedMSELoss(**self.options) if method.loss == "balanced-mse" else None
-            )
-            self._terms = [_TermLoss(term) for term in method.terms]
+            balanced = method.loss == "balanced-mse" and self.stage.regresses
+            self.balanced = BalancedMSELoss(**self.options) if balanced else None
+            self._terms = [_TermLoss(term) for term in self.stage.terms]
             self.terms = nn.ModuleList(self._terms)
-            self.regress(torch.zeros(1), torch.zeros(1), None)
+            if self.stage.regresses:
+                self.regress(torch.zeros(1), torch.zeros(1), None)
         except ValueError as error:
             raise MethodError(f"{method.name}: {error}") from None
-        # The stage under way: terms and, in two-stage training, weights belong to one of them.
-        self.second_stage = False
 
     def regress(self, predictions: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Return the regression loss alone; targets scaled."""
@@ -125,27 +139,23 @@ class Objective(nn.Module):
         Args:
             output: of the model, for this batch.
             batch: the batch.
-            epoch: the epoch under way, from 0; terms may set in later.
+            epoch: the epoch of the stage, from 0; terms may set in later.
             gather: makes the batch of all workers from that of this one, for the terms.
         """
-        weights = self.weights
-        if self.method.retrain and not self.second_stage:
-            weights = None
-        loss = self.regress(
-            output.predictions,
-            self.scaled(batch.targets),
-            None if weights is None else weights[batch.rows],
-        )
-        parts = {self.method.loss: loss.detach()}
-        active = [] if self.second_stage else [t for t in self._terms if epoch >= t.start]
+        losses: list[tuple[str, Tensor]] = []
+        if self.stage.regresses:
+            weights = None if self.weights is None else self.weights[batch.rows]
+            loss = self.regress(output.predictions, self.scaled(batch.targets), weights)
+            losses.append((self.method.loss, loss))
+        active = [term for term in self._terms if epoch >= term.start]
         if active:
             predictions, features = gather(output.predictions), gather(output.features)
             targets = gather(batch.targets)
             for term in active:
                 extra = term(predictions, features, targets, self.scaled(targets))
-                loss = loss + extra
-                parts[term.name] = extra.detach()
-        return loss, parts
+                losses.append((term.name, extra))
+        total = reduce(add, (loss for _, loss in losses))
+        return total, {name: loss.detach() for name, loss in losses}
 
     def scaled(self, targets: Tensor) -> Tensor:
         """Return labels as the model sees them."""
@@ -168,7 +178,7 @@ class _TermLoss(nn.Module):
         self.coupling: str = o.pop("coupling", "separate")  # of RankSim's weight and its ranker
         check_choice("coupling", self.coupling, ("separate", "published"))
         self.options = o
-        self.on_features = term.name in ("ranksim", "rnc")
+        self.on_features = term.name in ON_FEATURES
         make: dict[str, Callable[..., nn.Module]] = {
             "ranksim": RankSimLoss,
             "rnc": RankNContrastLoss,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from rankgrad.recipes.regression.methods import RegressionMethod
+from rankgrad.recipes.regression.method import RegressionMethod
 from rankgrad.recipes.regression.settings import RegressionSettings
 
 __all__ = ["drops", "learning_rate_schedule", "make_optimizer"]

@@ -1,11 +1,12 @@
 """A wrapper that takes the features of any network by the name of its head."""
 
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from rankgrad.imbalance import FDS
 from rankgrad.recipes.regression.objective import Output
+from rankgrad.recipes.regression.stages import Stage
 
 __all__ = ["ModelError", "Regressor"]
 
@@ -39,6 +40,10 @@ class Regressor(nn.Module):
         self.network = network
         self.fds = fds
         self.head_name = head
+        # What learns at all: layers that come frozen stay so.
+        self._learning = [p for p in network.parameters() if p.requires_grad]
+        self._part = "all"
+        self._smooths = True
         self._features: Tensor | None = None
         self._targets: Tensor | None = None
         self.handle = modules[head].register_forward_pre_hook(self._hook)
@@ -50,7 +55,7 @@ class Regressor(nn.Module):
 
     def _hook(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self._features = inputs[0]
-        if self.fds is None or not self.training or self._targets is None:
+        if self.fds is None or not self._smooths or not self.training or self._targets is None:
             return None
         return (self.fds(inputs[0].flatten(1), self._targets).view_as(inputs[0]), *inputs[1:])
 
@@ -68,14 +73,37 @@ class Regressor(nn.Module):
             )
         return Output(predictions.flatten(), features.flatten(1))
 
-    def retrain_head(self) -> None:
-        """Freeze everything but the head, and start that anew."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
-        for module in self.head.modules():
+    def observe(self, features: Tensor, targets: Tensor) -> None:
+        """Let the statistics of smoothed features take in a training batch."""
+        if self.fds is not None and self._smooths:
+            self.fds.observe(features.float(), targets)
+
+    def end_epoch(self) -> None:
+        """Smooth by what the epoch has shown."""
+        if self.fds is not None and self._smooths:
+            self.fds.step()
+
+    def enter(self, stage: Stage) -> None:
+        """Let that part of the network learn which the stage trains; freeze the rest.
+
+        What is frozen is as in evaluation: without dropout, its running statistics as they are.
+        """
+        self._part = stage.part
+        self._smooths = stage.smooths
+        of_head = {id(parameter) for parameter in self.head.parameters()}
+        for parameter in self._learning:
+            learns = stage.part == "all" or (stage.part == "head") == (id(parameter) in of_head)
+            parameter.requires_grad_(learns)
+        for module in self.head.modules() if stage.new_head else ():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
-        for parameter in self.head.parameters():
-            parameter.requires_grad_(True)
-        self.fds = None
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        if self._part == "head":
+            self.network.eval()
+            self.head.train(mode)
+        return self

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,14 @@ from rankgrad.data.regression.samples import RegressionData, Samples
 from rankgrad.recipes.experiments.study import Outcome, Report
 from rankgrad.recipes.regression.loading import load_data
 from rankgrad.recipes.regression.measuring import measured
-from rankgrad.recipes.regression.methods import RegressionMethod
+from rankgrad.recipes.regression.method import RegressionMethod
 from rankgrad.recipes.regression.metrics import balanced_mae
 from rankgrad.recipes.regression.models import build_regressor
 from rankgrad.recipes.regression.objective import Objective
 from rankgrad.recipes.regression.optimization import learning_rate_schedule, make_optimizer
 from rankgrad.recipes.regression.regressor import Regressor
 from rankgrad.recipes.regression.settings import RegressionSettings
+from rankgrad.recipes.regression.stages import Stage, stages
 
 __all__ = ["evaluate", "train"]
 
@@ -39,10 +39,10 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_regressor(settings.model, data, method, settings.head)
-        objective = Objective(method, data, scale=settings.scale_labels)
-        fit = _Fit(settings, method, data, model, objective, seed, report)
-        fit.run()
-    return _outcome(settings, data, model, objective, fit)
+        fit = _Fit(settings, method, data, model, seed, report)
+        for stage in stages(method, settings.epochs):
+            fit.run(stage)
+    return _outcome(fit)
 
 
 class _Fit:
@@ -54,43 +54,40 @@ class _Fit:
         method: RegressionMethod,
         data: RegressionData,
         model: Regressor,
-        objective: Objective,
         seed: int,
         report: Report,
     ) -> None:
         self.settings, self.method, self.data = settings, method, data
-        self.model, self.objective, self.report = model, objective, report
+        self.model, self.report = model, report
         self.order = torch.Generator().manual_seed(seed)
-        self.total = settings.epochs + method.retrain
         self.val_bins = data.bins.index(data.val.targets).numpy()
         self.history: list[dict[str, int | float]] = []
         self.error = math.nan  # of the weights that stay in the model, on validation
 
-    def run(self) -> None:
-        """Train, in two stages where the method says so; the chosen weights stay in the model."""
-        self._stage(self.settings.epochs)
-        if self.method.retrain:
-            self.model.retrain_head()
-            self.objective.second_stage = True
-            self._stage(self.method.retrain)
-
-    def _stage(self, epochs: int) -> None:
-        steps = math.ceil(len(self.data.train) / self.settings.batch_size)
+    def run(self, stage: Stage) -> None:
+        """Train one stage; the chosen weights stay in the model."""
+        settings = self.settings
+        self.model.enter(stage)
+        self.objective = Objective(self.method, self.data, stage, scale=settings.scale_labels)
+        steps = math.ceil(len(self.data.train) / settings.batch_size)
         parameters = [*self.model.parameters(), *self.objective.parameters()]
-        optimizer = make_optimizer(parameters, self.settings, self.method)
-        schedule = learning_rate_schedule(optimizer, self.settings, epochs, steps)
+        optimizer = make_optimizer(parameters, settings, self.method)
+        schedule = learning_rate_schedule(optimizer, settings, stage.epochs, steps)
         best, since = math.inf, 0
         state: dict[str, Any] | None = None
-        for epoch in range(epochs):
+        for epoch in range(stage.epochs):
             loss = self._epoch(epoch, optimizer, schedule)
-            self.error = self._validate(loss)
+            self.error = self._validate() if stage.regresses else math.nan
+            self._tell(stage, loss)
+            if not stage.regresses:
+                continue
             if self.error < best:
                 best, since = self.error, 0
-                if self.settings.select == "best":
+                if settings.select == "best":
                     state = copy.deepcopy(self.model.state_dict())
             else:
                 since += 1
-            if self.settings.patience and since >= self.settings.patience:
+            if settings.patience and since >= settings.patience:
                 break
         if state is not None:
             self.model.load_state_dict(state)
@@ -106,7 +103,7 @@ class _Fit:
         data, total = self.data.train, 0.0
         shuffled = torch.randperm(len(data), generator=self.order)
         for rows in torch.split(shuffled, self.settings.batch_size):
-            batch = data.batch(rows)
+            batch = data.batch(rows, self.objective.stage.views)
             optimizer.zero_grad()
             output = self.model(batch.inputs, batch.targets)
             loss, _ = self.objective(output, batch, epoch)
@@ -115,21 +112,20 @@ class _Fit:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
             optimizer.step()
             schedule.step()
-            if self.model.fds is not None:
-                self.model.fds.observe(output.features, batch.targets)
+            self.model.observe(output.features, batch.targets)
             total += loss.item() * len(rows)
-        if self.model.fds is not None:
-            self.model.fds.step()
+        self.model.end_epoch()
         return total / len(data)
 
-    def _validate(self, loss: float) -> float:
+    def _validate(self) -> float:
         predictions, _ = evaluate(self.model, self.objective, self.data.val)
-        targets = self.data.val.targets.numpy()
-        error = balanced_mae(predictions, targets, self.val_bins)
+        return balanced_mae(predictions, self.data.val.targets.numpy(), self.val_bins)
+
+    def _tell(self, stage: Stage, loss: float) -> None:
         done = len(self.history) + 1
-        self.history.append({"epoch": done, "train_loss": loss, "val_mae": error})
-        self.report(done / self.total, f"epoch {done}/{self.total}, val MAE {error:.3g}")
-        return error
+        self.history.append({"epoch": done, "train_loss": loss, "val_mae": self.error})
+        how = f"val MAE {self.error:.3g}" if stage.regresses else f"{stage.name}, loss {loss:.3g}"
+        self.report(done / stage.total, f"epoch {done}/{stage.total}, {how}")
 
 
 @torch.no_grad()
@@ -138,26 +134,17 @@ def evaluate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return predictions in the unit of the labels, and features."""
     model.eval()
-    outputs = [model(inputs) for inputs in _batches(samples)]
+    rows = torch.split(torch.arange(len(samples)), _EVALUATION_BATCH)
+    outputs = [model(samples.inputs(some)) for some in rows]
     predictions = objective.to_labels(torch.cat([o.predictions for o in outputs]).float())
     return predictions.numpy(), torch.cat([o.features for o in outputs]).float().numpy()
 
 
-def _batches(samples: Samples) -> Iterator[Any]:
-    for rows in torch.split(torch.arange(len(samples)), _EVALUATION_BATCH):
-        yield samples.inputs(rows)
-
-
-def _outcome(
-    settings: RegressionSettings,
-    data: RegressionData,
-    model: Regressor,
-    objective: Objective,
-    fit: _Fit,
-) -> Outcome:
-    predictions, features = evaluate(model, objective, data.test)
+def _outcome(fit: _Fit) -> Outcome:
+    data, model = fit.data, fit.model
+    predictions, features = evaluate(model, fit.objective, data.test)
     targets = data.test.targets
-    metrics, notes = measured(data, settings.data, predictions, targets)
+    metrics, notes = measured(data, fit.settings.data, predictions, targets)
     metrics["val_mae_balanced"] = fit.error
     bins, positions = data.bins.index(targets), data.bins.positions()
     arrays = {

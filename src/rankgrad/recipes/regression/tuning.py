@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rankgrad.recipes.experiments import Display, RunStore, StoredRun, Study, run_study
-from rankgrad.recipes.regression.methods import RegressionMethod, Term
+from rankgrad.recipes.regression.method import RegressionMethod, Term
 from rankgrad.recipes.regression.settings import RegressionSettings
 from rankgrad.recipes.regression.training import train
 

@@ -64,7 +64,7 @@ def test_what_is_wrong_is_said(text: str, message: str) -> None:
 
 
 def test_terms_and_names() -> None:
-    assert str(parse_term("rnc:weight=3")) == "rnc:weight=3,start=0,temperature=2"
+    assert str(parse_term("rnc:weight=3")) == "rnc:weight=3,start=0,temperature=1"
     with pytest.raises(MethodError, match="unknown term 'mse'"):
         parse_term("mse")
     methods = chosen(["lds + rnc", "MSE"], ["Mine=l1 rnc"])

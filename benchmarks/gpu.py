@@ -1,183 +1,267 @@
 """The GPU kernels against focal loss, the bytes they move, sorts, and what the chip can do.
 
 Needs a CUDA device. Forward and backward, medians of calls by turns in one process; results are
-checked against the reference in the same run. torchvision is needed, torchsort (built with nvcc)
-is optional.
+checked against the reference in the same run. torchvision is needed; torchsort (built with nvcc)
+and diffsort are measured where they are installed.
 
     python benchmarks/gpu.py --out benchmarks/results
+
+Without a GPU everything can be tried, not measured, on tiny sizes under Triton's interpreter:
+
+    TRITON_INTERPRET=1 python benchmarks/gpu.py --dry
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
 import rankgrad as rg
 from rankgrad.bench import Row, machine, peers, ratio, times
 from rankgrad.bench.suites.detection import detector_output, textbook
 from rankgrad.bench.tables import table, write
-from rankgrad.bench.work import Outcome, both_ways
+from rankgrad.bench.work import both_ways
+from rankgrad.compat.diffsort import DiffSortNet
 
-PROJECTED = [(1, 1_000_000), (64, 10_000)]
 
+@dataclass(frozen=True)
+class Place:
+    """Where it is measured.
 
-def waited(run: Callable[[], Any]) -> Callable[[], None]:
-    """The call, and the wait for the device to be done with it."""
+    Attributes:
+        device: "cuda"; "cpu" to try everything under the interpreter.
+        sizes: "full", "quick" to see whether it runs at all, "tiny" for the interpreter.
+    """
 
-    def both() -> None:
+    device: str = "cuda"
+    sizes: str = "full"
+
+    def size(self, full: Any, quick: Any, tiny: Any) -> Any:
+        return {"full": full, "quick": quick, "tiny": tiny}[self.sizes]
+
+    def waited(self, run: Callable[[], Any]) -> Callable[[], None]:
+        """The call, and the wait for the device to be done with it."""
+
+        def both() -> None:
+            run()
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+
+        return both
+
+    def randn(self, *shape: int) -> Tensor:
+        return torch.randn(shape, device=self.device)
+
+    def ratio(
+        self, work: str, against: str, ours: Callable[[], Any], theirs: Callable[[], Any], **of: Any
+    ) -> Row:
+        if self.sizes == "tiny":  # the interpreter has no speed to measure
+            of |= {"budget": 0.0, "least": 1}
+        return ratio(work, against, self.waited(ours), self.waited(theirs), **of)
+
+    def peak_extra(self, run: Callable[[], Any]) -> float:
+        """The bytes allocated at most during a call, beyond those before it."""
+        run()
+        if self.device != "cuda":
+            return 1.0  # nobody counts there
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         run()
         torch.cuda.synchronize()
-
-    return both
-
-
-def on_device(n: int, p: int) -> tuple[Tensor, Tensor]:
-    logits, targets = detector_output(n, p, 0.05)
-    return logits.cuda(), targets.cuda()
+        return float(torch.cuda.max_memory_allocated() - before)
 
 
-def rank_sort_step(logits: Tensor, targets: Tensor) -> Callable[[], Outcome]:
-    return both_ways(partial(rg.RankSortLoss(), targets=targets), logits)
+def agree(function: Callable[..., Any], x: Tensor, rtol: float, atol: float) -> None:
+    """Check values and gradients against the reference, in the same run."""
+    mine = both_ways(function, x)()
+    with rg.use_backend("reference"):
+        wanted = both_ways(function, x)()
+    torch.testing.assert_close(mine.values, wanted.values, rtol=rtol, atol=atol)
+    torch.testing.assert_close(mine.gradients, wanted.gradients, rtol=rtol, atol=atol)
 
 
-def check_rank_sort() -> None:
-    logits, targets = on_device(20_000, 50)
+def plain(function: Callable[..., Any], x: Tensor) -> Callable[[], Any]:
+    """The same call without kernels of our own."""
+    run = both_ways(function, x)
+
+    def call() -> None:
+        with rg.use_backend("reference"):
+            run()
+
+    return call
+
+
+def check_rank_sort(place: Place) -> None:
+    n, p = place.size((20_000, 50), (20_000, 50), (300, 6))
+    logits, targets = (x.to(place.device) for x in detector_output(n, p, 0.05))
     loss, grad = textbook(logits, targets)
-    mine = rank_sort_step(logits, targets)()
+    mine = both_ways(partial(rg.RankSortLoss(), targets=targets), logits)()
     torch.testing.assert_close(mine.values[0], loss, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(mine.gradients[0], grad, rtol=1e-4, atol=1e-7)
 
 
-def rank_sort(quick: bool) -> Iterator[Row]:
+def rank_sort(place: Place) -> Iterator[Row]:
     from torchvision.ops import sigmoid_focal_loss
 
-    check_rank_sort()
-    n, p = (100_000, 100) if quick else (12_800_000, 2_000)
+    check_rank_sort(place)
+    n, p = place.size((12_800_000, 2_000), (100_000, 100), (1_200, 12))
     work = f"Rank & Sort, N = {n:,}, P = {p:,}, 5 % within reach"
-    logits, targets = on_device(n, p)
-    ours = waited(rank_sort_step(logits, targets))
+    logits, targets = (x.to(place.device) for x in detector_output(n, p, 0.05))
+    ours = both_ways(partial(rg.RankSortLoss(), targets=targets), logits)
     classes = (targets > 0).float()
     focal = both_ways(partial(sigmoid_focal_loss, targets=classes, reduction="sum"), logits)
-    yield ratio(work, "sigmoid focal loss", ours, waited(focal), limit=1.5, size=n)
+    yield place.ratio(work, "sigmoid focal loss", ours, focal, limit=1.5, size=n)
     out = torch.empty_like(targets)
-    yield ratio(
+    yield place.ratio(
         work, "moving its bytes once: two read, one written", ours,
-        waited(lambda: torch.mul(logits, targets, out=out)), limit=6.0, size=n,
+        lambda: torch.mul(logits, targets, out=out), limit=6.0, size=n,
     )  # fmt: skip
-    loop = min(times({"": waited(lambda: textbook(logits, targets))}, budget=0, least=1)[""])
-    mine = min(times({"": ours})[""])
+    once = {"budget": 0.0, "least": 1}
+    loop = min(times({"": place.waited(lambda: textbook(logits, targets))}, **once)[""])
+    mine = min(times({"": place.waited(ours)}, **once)[""])
     yield Row(
         work, "textbook loop over positives", mine, loop, "ms", mine / loop, 1 / 500, n
     )  # fmt: skip
 
 
-def projection(quick: bool) -> Iterator[Row]:
-    for rows, n in [(4, 1_000)] if quick else PROJECTED:
-        x = torch.randn(rows, n, device="cuda")
-        ranker = rg.rankers.Projection()
-        ranks = ranker(x)
-        with rg.use_backend("reference"):
-            torch.testing.assert_close(ranks, ranker(x), rtol=1e-5, atol=1e-3)
-        work, ours = f"Projection l2, ({rows}, {n:,})", waited(both_ways(ranker, x))
-        plain = waited(partial(torch.sort, x))
-        yield ratio(work, "one torch.sort", ours, plain, limit=3.0, size=rows * n)
-        if torchsort := peers.load("torchsort"):
-            theirs = waited(both_ways(lambda x: torchsort.soft_rank(-x), x))
-            yield ratio(work, "torchsort", ours, theirs, limit=0.1, size=rows * n)
+def projection(place: Place) -> Iterator[Row]:
+    for rows, n in place.size([(1, 1_000_000), (64, 10_000)], [(4, 1_000)], [(2, 40)]):
+        x = place.randn(rows, n)
+        for kind in ("l2", "kl"):
+            ranker = rg.rankers.Projection(kind)
+            agree(ranker, x[:, :10_000], 1e-4, 1e-3)
+            work, ours = f"Projection {kind}, ({rows}, {n:,})", both_ways(ranker, x)
+            limit = 3.0 if kind == "l2" else None
+            sort = partial(torch.sort, x)
+            yield place.ratio(work, "one torch.sort", ours, sort, limit=limit, size=rows * n)
+            if torchsort := peers.load("torchsort"):
+                soft = partial(torchsort.soft_rank, regularization=kind)
+                theirs = both_ways(lambda x, soft=soft: soft(-x), x)
+                limit = 0.1 if kind == "l2" else None
+                yield place.ratio(work, "torchsort", ours, theirs, limit=limit, size=rows * n)
 
 
-def exponentials(count: int) -> Callable[[], None]:
-    """``count`` exponentials in float32 that touch no memory."""
-    import triton
-    import triton.language as tl
+@triton.jit
+def chain(out, STEPS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = i.to(tl.float32) * 1e-9
+    for _ in range(STEPS):
+        x = tl.exp(-x)
+    tl.store(out + i, x)
 
-    @triton.jit
-    def chain(out, STEPS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-        i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        x = i.to(tl.float32) * 1e-9
-        for _ in range(STEPS):
-            x = tl.exp(-x)
-        tl.store(out + i, x)
 
-    steps, block = 256, 1024
+def exponentials(place: Place, count: int) -> Callable[[], None]:
+    """``count`` exponentials in float32 that touch no memory: what the chip sustains."""
+    steps, block = place.size(256, 256, 16), 1024
     programs = max(1, count // (steps * block))
-    out = torch.empty(programs * block, device="cuda")
+    out = torch.empty(programs * block, device=place.device)
     return lambda: chain[(programs,)](out, STEPS=steps, BLOCK=block)
 
 
-def peak_extra(run: Callable[[], Any]) -> int:
-    run()
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
-
-
-def pairwise(quick: bool) -> Iterator[Row]:
-    n = 4_096 if quick else 65_536
+def pairwise(place: Place) -> Iterator[Row]:
+    n = place.size(65_536, 4_096, 64)
     ranker = rg.rankers.Pairwise(rg.Logistic(0.1))
+    agree(ranker, place.randn(min(n, 2_000)), 1e-4, 1e-3)
 
-    def run(n: int) -> Callable[[], None]:
-        return both_ways(ranker, torch.randn(n, device="cuda"))
+    def run(n: int) -> Callable[[], Any]:
+        return both_ways(ranker, place.randn(n))
 
-    x = torch.randn(2_000, device="cuda")
-    with rg.use_backend("reference"):
-        wanted = ranker(x)
-    torch.testing.assert_close(ranker(x), wanted, rtol=1e-5, atol=1e-3)
     work = f"Pairwise(Logistic(0.1)), n = {n:,}"
-    yield ratio(
-        work, "an exponential a pair and direction, nothing else", waited(run(n)),
-        waited(exponentials(2 * n * n)), limit=1 / 0.6, size=n,
+    yield place.ratio(
+        work, "an exponential a pair and direction, nothing else", run(n),
+        exponentials(place, 2 * n * n), limit=1 / 0.6, size=n,
     )  # fmt: skip
-    whole, half = peak_extra(run(n)), peak_extra(run(n // 2))
+    whole, half = place.peak_extra(run(n)), place.peak_extra(run(n // 2))
     yield Row(
         f"{work}: peak extra memory", f"n = {n // 2:,}", whole, half, "bytes", whole / half, 2.3, n
     )  # fmt: skip
 
 
-def ranksim(quick: bool) -> Iterator[Row]:
-    n = 256 if quick else 4_096
-    labels = torch.randn(n, device="cuda")
-    features = torch.randn(n, 512, device="cuda")
-    loss_fn = rg.RankSimLoss(unique="none")
-    loss = loss_fn(features, labels)
-    with rg.use_backend("reference"):
-        torch.testing.assert_close(loss, loss_fn(features, labels), rtol=1e-4, atol=0)
-    square = torch.randn(n, n, device="cuda")
-    ours = waited(both_ways(partial(loss_fn, labels=labels), features))
-    yield ratio(
-        f"RankSim, {n:,} samples", "the two batched torch.sort it needs", ours,
-        waited(lambda: (torch.sort(square), torch.sort(square))), limit=2.0, size=n,
+def ranksim(place: Place) -> Iterator[Row]:
+    n, width = place.size((4_096, 512), (256, 512), (12, 8))
+    labels, features = place.randn(n), place.randn(n, width)
+    loss_fn = partial(rg.RankSimLoss(unique="none"), labels=labels)
+    agree(loss_fn, features, 1e-3, 1e-4)
+    square = place.randn(n, n)
+    yield place.ratio(
+        f"RankSim, {n:,} samples", "the two batched torch.sort it needs",
+        both_ways(loss_fn, features), lambda: (torch.sort(square), torch.sort(square)),
+        limit=2.0, size=n,
     )  # fmt: skip
+
+
+def networks(place: Place) -> Iterator[Row]:
+    rows, wires, more = place.size((256, 128, 1024), (16, 32, 64), (2, 4, 6))
+    x = place.randn(rows, wires)
+    for kind in ("odd_even", "bitonic"):
+        whole = DiffSortNet(kind, wires)
+        agree(whole, x, 1e-3, 1e-3)
+        work, ours = f"{kind} network, values and matrix, ({rows}, {wires})", both_ways(whole, x)
+        size = rows * wires
+        yield place.ratio(work, "the layers in plain PyTorch", ours, plain(whole, x), size=size)
+        if diffsort := peers.load("diffsort"):
+            theirs = both_ways(diffsort.DiffSortNet(kind, wires, device=place.device), x)
+            yield place.ratio(work, "diffsort", ours, theirs, size=size)
+    long = place.randn(rows, more)
+    ranker = rg.rankers.SortingNetwork("bitonic")
+    agree(ranker, long, 1e-3, 1e-2)
+    work, ours = f"bitonic network, ranks alone, ({rows}, {more})", both_ways(ranker, long)
+    yield place.ratio(work, "one torch.sort", ours, partial(torch.sort, long), size=rows * more)
+    yield place.ratio(
+        work, "the layers in plain PyTorch", ours, plain(ranker, long), size=rows * more
+    )  # fmt: skip
+
+
+SUITES = (rank_sort, projection, pairwise, ranksim, networks)
+
+
+def rows(place: Place) -> Iterator[Row]:
+    """Every row, of the kernels of this place."""
+    forced = rg.use_backend("triton") if place.device == "cpu" else nullcontext()
+    with forced:
+        for suite in SUITES:
+            yield from suite(place)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, metavar="DIR", help="write gpu.json there")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all")
+    parser.add_argument("--dry", action="store_true", help="on the CPU, interpreted: no figures")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
+    if options.dry and options.out:
+        parser.error("--dry measures nothing: there is nothing to write to --out")
+    if not options.dry and not torch.cuda.is_available():
         print("benchmarks/gpu.py needs a CUDA device: torch finds none here", file=sys.stderr)
         return 1
     from rich.console import Console
 
-    facts, rows = machine(), []
+    place = (
+        Place("cpu", "tiny") if options.dry else Place("cuda", "quick" if options.quick else "full")
+    )
+    facts, found = machine(), []
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    for suite in (rank_sort, projection, pairwise, ranksim):
-        for row in suite(options.quick):
-            rows.append(row)
-            print(f"{row.work} / {row.against}: {row.ratio:.3g}", flush=True)
-    Console().print(table(rows))
+    for row in rows(place):
+        found.append(row)
+        figure = "runs" if options.dry else f"{row.ratio:.3g}"
+        limit = "" if row.limit is None else f" (at most {row.limit:.3g})"
+        print(f"{row.work} / {row.against}: {figure}{limit}", flush=True)
+    if options.dry:
+        return 0
+    Console().print(table(found))
     if options.out:
         path = options.out / "gpu.json"
-        write(path, {"suite": "gpu", "machine": facts, "peers": peers.found()}, rows)
+        write(path, {"suite": "gpu", "machine": facts, "peers": peers.found()}, found)
         print(f"Written: {path}")
     return 0
 

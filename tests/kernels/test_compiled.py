@@ -114,19 +114,63 @@ def test_rows(compiler: Compiler, dtype: torch.dtype) -> None:
     from rankgrad.kernels import cuda
 
     x = torch.zeros(2, 100, dtype=dtype)
-    for project, vjp in (("project_rank", cuda.project_rank_vjp), ("project_sort", None)):
-        out, block = getattr(cuda, project)(x, None, 1.0, False)
-        if vjp is not None:
-            vjp(x, out, block, 1.0, False)
-        else:
-            cuda.project_sort_vjp(x, x, block, False)
+    for entropic in (False, True):
+        out, block = cuda.project_rank(x, None, 1.0, entropic)
+        cuda.project_rank_vjp(x, out, block * 0, 1.0, entropic)
+        out, block = cuda.project_sort(x, None, 1.0, entropic)
+        cuda.project_sort_vjp(x, x, block * 0, entropic)
     square = torch.zeros(30, 30, dtype=dtype)
     for want_slope in (False, True):
         cuda.ranksim_rows(square, square[:, :1], None, 2.0, want_slope)
-    assert {"_bridges", "_join", "_read_blocks", "_compare", "_slope"} <= compiler.made.keys()
+    assert {
+        "_bridges",
+        "_join",
+        "_read_blocks",
+        "_read_entropic",
+        "_compare",
+        "_slope",
+    } <= compiler.made.keys()
 
 
-def test_no_kernel_is_left_out(compiler: Compiler) -> None:
+@pytest.mark.parametrize(
+    ("kind", "distribution", "n", "dtype"),
+    [
+        ("odd_even", "cauchy", 128, torch.float32),
+        ("bitonic", "logistic", 20, torch.float64),
+        ("odd_even", "logistic_phi", 20, torch.float32),
+        ("bitonic", "normal", 1000, torch.float64),
+        ("odd_even", "reciprocal", 20, torch.float32),
+        ("alternating", "optimal", 20, torch.float32),
+    ],
+    ids=str,
+)
+def test_networks(
+    compiler: Compiler,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    distribution: str,
+    n: int,
+    dtype: torch.dtype,
+) -> None:
+    """In registers, or of many wires in memory, and a launch a layer."""
+    from rankgrad.kernels import cuda
+    from rankgrad.kernels.cuda import network_fused
+
+    settings, count = (kind, distribution, 3.0, 0.25), torch.full((2,), n)
+    x, v, w = (torch.zeros(2, n, *more, dtype=dtype) for more in ((), (1,), (n,)))
+    for given, back in ((v, v), (None, w)):
+        for transposed in (False, True):
+            cuda.network_apply(x, count, given, *settings, transposed)
+        cuda.network_gradient(x, count, back, given, *settings)
+    assert {"_through", "_back"} <= compiler.made.keys()
+    if n == 20:
+        monkeypatch.setattr(network_fused, "_MOST", 0)
+        cuda.network_apply(x, count, v, *settings, True)
+        cuda.network_gradient(x, count, v, v, *settings)
+        assert {"_onward", "_homeward"} <= compiler.made.keys()
+
+
+def test_no_kernel_is_left_out(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above compile is all there is to launch."""
     from rankgrad.kernels import cuda
 
@@ -144,5 +188,6 @@ def test_no_kernel_is_left_out(compiler: Compiler) -> None:
         test_pairwise(compiler, comparison, torch.float32)
     test_detection(compiler, 0.5, torch.float32)
     test_rows(compiler, torch.float32)
+    test_networks(compiler, monkeypatch, "bitonic", "logistic", 20, torch.float64)
     assert "_bridges" in kernels
     assert kernels <= compiler.made.keys()

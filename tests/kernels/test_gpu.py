@@ -17,8 +17,19 @@ OPERATIONS: list[Callable[[Tensor], Tensor]] = [
         lambda x, c=comparison: rg.pairwise_sum(x, x, x, comparison=c)
         for comparison in (rg.Step(), rg.Ramp(0.5), rg.Laplace(0.5), rg.Logistic(0.5))
     ),
-    rg.rankers.Projection(),
-    rg.rankers.Projection().sort,
+    *(
+        way
+        for regularization in ("l2", "kl")
+        for ranker in [rg.rankers.Projection(regularization)]
+        for way in (ranker, ranker.sort)
+    ),
+    *(
+        way
+        for kind in ("odd_even", "bitonic")
+        for ranker in [rg.rankers.SortingNetwork(kind)]
+        for way in (ranker, ranker.sort, ranker.permutation)
+    ),
+    lambda x: rg.rankers.SortingNetwork("bitonic")(x.flatten()),
     lambda x: rg.RankSimLoss(unique="none")(x[:, :8], x[:, 9]),
 ]
 
@@ -87,6 +98,11 @@ def test_the_passes_over_all_logits_neither_wait_nor_vary() -> None:
     for a, b, c in zip(first, second, third, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
+    logits.copy_(torch.randn_like(logits))
+    scores.copy_(logits[targets > 0].double().sort().values)
+    graph.replay()
+    for a, b in zip(third, passes(*args), strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("loss_fn", [rg.RankSortLoss(), rg.APLoss(), rg.ALRPLoss()], ids=repr)

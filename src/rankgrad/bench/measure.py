@@ -1,5 +1,6 @@
 """Timing by turns: ratios hold where a shared machine's absolute times do not."""
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -19,7 +20,9 @@ def times(
     least: int = 5,
     warm: bool = False,
 ) -> dict[str, list[float]]:
-    """Return milliseconds of every candidate, called in turn until the budget (s) is spent.
+    """Return milliseconds of every candidate, called by turns until the budget (s) is spent.
+
+    The order of each turn is drawn anew, the same draws every time.
 
     Args:
         candidates: the calls, by name.
@@ -33,11 +36,15 @@ def times(
     for run in () if warm else candidates.values():
         run()
     taken: dict[str, list[float]] = {name: [] for name in candidates}
+    # Whoever follows a call that fills the caches finds its code gone: everyone shall, at times.
+    order, shuffled = list(candidates), random.Random(0)
     end = time.perf_counter() + budget
     for turn in range(_ENOUGH):
         if turn >= least and time.perf_counter() >= end:
             break
-        for name, run in candidates.items():
+        shuffled.shuffle(order)
+        for name in order:
+            run = candidates[name]
             begin = time.perf_counter()
             run()
             taken[name].append(1e3 * (time.perf_counter() - begin))
@@ -58,9 +65,10 @@ def ratio(
     limit: float | None = None,
     size: int | None = None,
     budget: float = 4.0,
+    least: int = 5,
 ) -> Row:
     """Time two functions by turns and return the row: medians, and the median ratio."""
-    taken = times({"ours": ours, "theirs": theirs}, budget=budget)
+    taken = times({"ours": ours, "theirs": theirs}, budget=budget, least=least)
     return Row(
         work=work,
         against=against,

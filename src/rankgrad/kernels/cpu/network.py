@@ -2,7 +2,8 @@
 
 A layer mixes two wires at a time. Backward needs what was on the wires before each layer: it runs
 the network again, so few channels at a time that what it has to remember stays in the cache. Long
-networks are cut into segments, of which only the entrances are remembered.
+networks are cut into segments, of which only the entrances are remembered; their comparators are
+worked out anew for every pass.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
 from rankgrad.kernels.cpu.swaps import CODES, shares, slopes
-from rankgrad.kernels.reference.network import comparators
+from rankgrad.kernels.cpu.wires import Wires
 
 __all__ = ["network_apply", "network_gradient"]
 
@@ -29,26 +30,24 @@ _SEGMENT = 1 << 21  # comparators of one row that backward remembers at once
 
 @jit()
 def _run_scores(
-    x: Any, low: Any, high: Any, starts: Any, first: Any, last: Any, swap: Any,
-    share: Any, slope: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Send scores [rows, m] through the layers ``first..last``; note what each comparator does."""
-    base = starts[first]
+    x: Any, low: Any, high: Any, starts: Any, swap: Any, share: Any, slope: Any, gap: Any
+) -> None:
+    """Send scores [rows, m] through some layers; note what each comparator does."""
     one = x.dtype.type(1)
     d = np.empty(x.shape[1])
     for row in range(x.shape[0]):
         values = x[row]
-        for layer in range(first, last):
+        for layer in range(starts.size - 1):
             begin, end = starts[layer], starts[layer + 1]
             for k in range(begin, end):
                 d[k - begin] = np.float64(values[high[k]]) - np.float64(values[low[k]])
-            shares(d, swap, share[row, begin - base : end - base])
+            shares(d, swap, share[row, begin:end])
             if slope.size > 0:
-                slopes(d, swap, slope[row, begin - base : end - base])
+                slopes(d, swap, slope[row, begin:end])
                 for k in range(begin, end):
-                    gap[row, k - base] = -d[k - begin]
+                    gap[row, k] = -d[k - begin]
             for k in range(begin, end):
-                a, b, s = values[low[k]], values[high[k]], share[row, k - base]
+                a, b, s = values[low[k]], values[high[k]], share[row, k]
                 rest = one - s
                 values[low[k]] = s * a + rest * b
                 values[high[k]] = rest * a + s * b
@@ -130,36 +129,38 @@ def _pull_scores(h: Any, low: Any, high: Any, share: Any, slope: Any, gap: Any, 
 
 
 class _Segments:
-    """The wires of one network, cut into runs of layers."""
+    """The layers of one network, cut into runs; only short networks keep their wires."""
 
     def __init__(self, kind: str, n: int) -> None:
-        layers = comparators(kind, n)
-        none = torch.empty(0, dtype=torch.int64)
-        self.low = torch.cat([none, *(low for low, _ in layers)]).int().numpy()
-        self.high = torch.cat([none, *(high for _, high in layers)]).int().numpy()
-        self.starts = np.cumsum([0] + [low.numel() for low, _ in layers])
-        first = np.searchsorted(self.starts, np.arange(0, self.low.size, _SEGMENT))
-        edges = [*np.unique(first).tolist(), len(layers)]
-        self.parts = list(runs(edges))
+        self._wires = Wires(kind, n)
+        starts = self._wires.starts
+        self.size = int(starts[-1])
+        first = np.searchsorted(starts, np.arange(0, self.size, _SEGMENT))
+        edges = [*np.unique(first).tolist(), starts.size - 1]
+        self._parts = list(runs(edges))
+        self._kept = self._made(0) if len(self._parts) == 1 else None
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self._parts)
 
-    def wires(self, segment: int) -> tuple[Any, Any]:
-        first, last = self.parts[segment]
-        part = slice(self.starts[first], self.starts[last])
-        return self.low[part], self.high[part]
+    def _made(self, segment: int) -> tuple[Any, Any, Any]:
+        first, last = self._parts[segment]
+        starts = self._wires.starts[first : last + 1]
+        return *self._wires.of(first, last), starts - starts[0]
 
-    def run_scores(self, x: Any, segment: int, swap: Any, with_slopes: bool) -> tuple[Any, ...]:
-        """Send the scores through, in place; return shares, slopes and gaps."""
-        first, last = self.parts[segment]
-        shape = (x.shape[0], self.wires(segment)[0].size)
-        share = np.empty(shape, x.dtype)
-        slope, gap = (np.empty(shape if with_slopes else (0, 0), x.dtype) for _ in range(2))
-        _run_scores(
-            x, self.low, self.high, self.starts, first, last, swap, share, slope, gap
-        )  # fmt: skip
-        return share, slope, gap
+    def wires(self, segment: int) -> tuple[Any, Any, Any]:
+        """Return the wires of the minima, of the maxima, and where layers start."""
+        return self._made(segment) if self._kept is None else self._kept
+
+
+def _run(x: Any, wires: tuple[Any, Any, Any], swap: Any, with_slopes: bool) -> tuple[Any, Any, Any]:
+    """Send the scores through a segment, in place; return shares, slopes and gaps."""
+    low, high, starts = wires
+    shape = (x.shape[0], low.size)
+    share = np.empty(shape, x.dtype)
+    slope, gap = (np.empty(shape if with_slopes else (0, 0), x.dtype) for _ in range(2))
+    _run_scores(x, low, high, starts, swap, share, slope, gap)
+    return share, slope, gap
 
 
 _segments = lru_cache(maxsize=16)(_Segments)
@@ -172,8 +173,8 @@ def _blocks(count: Tensor, kind: str) -> Iterator[tuple[int, _Segments, list[Any
         if m > 0:
             net = _segments(kind, m)
             rows = np.flatnonzero(lengths == m)
-            most = max(1, _BLOCK // max(net.low.size, 1))
-            parts = pieces(rows.size, max(1, 20_000 // max(net.low.size, 1)))
+            most = max(1, _BLOCK // max(net.size, 1))
+            parts = pieces(rows.size, max(1, 20_000 // max(net.size, 1)))
             yield (
                 m,
                 net,
@@ -197,18 +198,20 @@ def _apply_rows(
         width = min(state.shape[2], _CHANNELS)
         if not transposed:
             for segment in range(len(net)):
-                share, _, _ = net.run_scores(scores, segment, swap, False)
-                _send(state, *net.wires(segment), share, width, False)
+                wires = net.wires(segment)
+                share, _, _ = _run(scores, wires, swap, False)
+                _send(state, *wires[:2], share, width, False)
             out[rows, :m] = state[:, ::-1]
             continue
         state = np.ascontiguousarray(state[:, ::-1])
         entrances = [scores]
         for segment in range(len(net) - 1):
             entrances.append(entrances[-1].copy())
-            net.run_scores(entrances[-1], segment, swap, False)
+            _run(entrances[-1], net.wires(segment), swap, False)
         for segment in reversed(range(len(net))):
-            share, _, _ = net.run_scores(entrances[segment], segment, swap, False)
-            _send(state, *net.wires(segment), share, width, True)
+            wires = net.wires(segment)
+            share, _, _ = _run(entrances[segment], wires, swap, False)
+            _send(state, *wires[:2], share, width, True)
         out[rows, :m] = state
 
 
@@ -219,16 +222,18 @@ def _gradient_rows(
         entrances, states = [x[rows, :m]], [_channels(v, rows, m, x)]
         width = min(w.shape[2], _CHANNELS)
         for segment in range(len(net) - 1):
+            wires = net.wires(segment)
             entrances.append(entrances[-1].copy())
-            share, _, _ = net.run_scores(entrances[-1], segment, swap, False)
+            share, _, _ = _run(entrances[-1], wires, swap, False)
             states.append(states[-1].copy())
-            _send(states[-1], *net.wires(segment), share, width, False)
+            _send(states[-1], *wires[:2], share, width, False)
         back = np.ascontiguousarray(w[rows, :m][:, ::-1])
         h = np.zeros_like(entrances[0])
         for segment in reversed(range(len(net))):
-            share, slope, gap = net.run_scores(entrances[segment], segment, swap, True)
+            wires = net.wires(segment)
+            share, slope, gap = _run(entrances[segment], wires, swap, True)
             pull = np.empty_like(share)
-            low, high = net.wires(segment)
+            low, high, _ = wires
             _pulls(states[segment], back, low, high, share, width, pull)
             _pull_scores(h, low, high, share, slope, gap, pull)
         grad[rows, :m] = h

@@ -5,6 +5,7 @@ What is missing here the reference serves on the GPU: sorting and ranking are ``
 
 from rankgrad.kernels.cuda.ahead import negatives_ahead
 from rankgrad.kernels.cuda.dominance import dominance
+from rankgrad.kernels.cuda.network import network_apply, network_gradient
 from rankgrad.kernels.cuda.pairwise import pairwise
 from rankgrad.kernels.cuda.positives import find_positives
 from rankgrad.kernels.cuda.projection import (
@@ -20,6 +21,8 @@ __all__ = [
     "dominance",
     "find_positives",
     "negatives_ahead",
+    "network_apply",
+    "network_gradient",
     "pairwise",
     "project_rank",
     "project_rank_vjp",

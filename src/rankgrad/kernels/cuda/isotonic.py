@@ -14,10 +14,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rankgrad.kernels.cuda.curves import Curve, rise, slope_between
 from rankgrad.kernels.cuda.launch import ceil_div, launch, search_steps
-from rankgrad.kernels.cuda.running import between, running
 
-__all__ = ["Blocks", "block_of", "falling_blocks"]
+__all__ = ["Blocks", "block_of", "block_sizes", "falling_blocks", "whose_block"]
 
 _TILE = 32  # points whose hull is found by looking at all pairs
 _PAIRS, _TRIES = 8, 16  # bridges to a program, and how many places are tried at once for each
@@ -37,25 +37,32 @@ class Blocks:
     count: Tensor
 
 
-@triton.jit
-def _slope(total, rest, row, a, b, live):
-    return between(total, rest, row + a, row + b, live) / (b - a).to(tl.float64)
-
-
 @triton.jit(do_not_specialize=["points", "stride", "tiles"])
 def _hulls_of_tiles(
-    total, rest, first, last, edges, counts, points, stride, tiles, TILE: tl.constexpr
-):
+    total, rest, level, strength, first, last, hidden, edges, counts, points, stride, tiles,
+    KIND: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """A point is on the hull if every slope to it exceeds every slope from it."""
     tile = tl.program_id(0).to(tl.int64)
     row = tile // tiles
     i = (tile - row * tiles) * TILE + tl.arange(0, TILE)
-    inside = (i >= tl.load(first + row)) & (i <= tl.load(last + row))
+    begin = tl.load(first + row)
+    inside = (i >= begin) & (i <= tl.load(last + row))
+    if hidden is not None:
+        inside = inside & ((i <= begin) | (i > tl.load(hidden + row)))
     high = tl.load(total + row * points + i, mask=inside, other=0.0)
     low = tl.load(rest + row * points + i, mask=inside, other=0.0)
     ahead = i[None, :] > i[:, None]
-    gap = tl.where(ahead, (i[None, :] - i[:, None]).to(tl.float64), 1.0)
-    slope = ((high[None, :] - high[:, None]) + (low[None, :] - low[:, None])) / gap
+    unit, origin, scale = high, 0.0, 1.0
+    if KIND != "mean":
+        unit = tl.load(level + row * points + i, mask=inside, other=0.0)
+        origin = tl.load(level + row * points + (tile - row * tiles) * TILE)
+        scale = tl.load(strength)
+    slope = rise(
+        high[:, None], low[:, None], unit[:, None], i[:, None],
+        high[None, :], low[None, :], unit[None, :], i[None, :],
+        origin, (tile - row * tiles) * TILE, scale, KIND,
+    )  # fmt: skip
     pair = ahead & inside[None, :] & inside[:, None]
     onward = tl.max(tl.where(pair, slope, float("-inf")), axis=1)
     coming = tl.min(tl.where(pair, slope, float("inf")), axis=0)
@@ -69,8 +76,9 @@ def _hulls_of_tiles(
     do_not_specialize=["points", "stride", "size", "nodes", "pairs", "all", "rounds", "steps"]
 )
 def _bridges(
-    total, rest, edges, counts, keep, skip, joined, points, stride, size, nodes, pairs, all, rounds,
-    steps, PAIRS: tl.constexpr, TRIES: tl.constexpr,
+    total, rest, level, strength, edges, counts, keep, skip, joined,
+    points, stride, size, nodes, pairs, all, rounds, steps,
+    KIND: tl.constexpr, PAIRS: tl.constexpr, TRIES: tl.constexpr,
 ):  # fmt: skip
     """Write how many points of a left hull stay, how many of the right go, and how many remain."""
     pair = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
@@ -83,6 +91,12 @@ def _bridges(
     both = (here > 0) & (there > 0)
     mine = row * stride + left * size
     theirs = mine + size
+    o = tl.minimum((left + 1) * size, points - 1)
+    origin, scale = o, 1.0
+    if KIND != "mean":
+        origin = tl.load(level + base + o, mask=live, other=0.0)
+        scale = tl.load(strength)
+    base_2, unit_2, o_2 = base[:, None], origin[:, None], o[:, None]
     # The number of points that stay lies in low .. high: an edge stays if all is below its line.
     low = tl.where(both, 1, here)
     high = here
@@ -92,7 +106,7 @@ def _bridges(
         asks = c < high[:, None]
         p = tl.load(edges + mine[:, None] + c - 1, mask=asks, other=0)
         q = tl.load(edges + mine[:, None] + c, mask=asks, other=1)
-        line = _slope(total, rest, base[:, None], p, q, asks)
+        line = slope_between(total, rest, level, unit_2, o_2, scale, base_2, p, q, asks, KIND)
         d = tl.zeros([PAIRS, TRIES], tl.int32)
         e = tl.where(asks, there[:, None] - 1, 0)
         for step in range(steps):
@@ -100,11 +114,13 @@ def _bridges(
             middle = (d + e) // 2
             u = tl.load(edges + theirs[:, None] + middle, mask=looks, other=0)
             v = tl.load(edges + theirs[:, None] + middle + 1, mask=looks, other=1)
-            onward = looks & (_slope(total, rest, base[:, None], u, v, looks) > line)
+            tilt = slope_between(total, rest, level, unit_2, o_2, scale, base_2, u, v, looks, KIND)
+            onward = looks & (tilt > line)
             e = tl.where(looks & (onward == 0), middle, e)
             d = tl.where(onward, middle + 1, d)
         far = tl.load(edges + theirs[:, None] + d, mask=asks, other=2)
-        stays = asks & (_slope(total, rest, base[:, None], q, far, asks) < line)
+        tilt = slope_between(total, rest, level, unit_2, o_2, scale, base_2, q, far, asks, KIND)
+        stays = asks & (tilt < line)
         m = tl.sum(stays.to(tl.int32), axis=1)
         width = high - low
         high = tl.where(m < TRIES, low + width * (m + 1) // (TRIES + 1), high)
@@ -118,7 +134,8 @@ def _bridges(
         middle = (d + e) // 2
         u = tl.load(edges + theirs + middle, mask=looks, other=1)
         v = tl.load(edges + theirs + middle + 1, mask=looks, other=2)
-        rises = _slope(total, rest, base, u, v, looks) >= _slope(total, rest, base, a, u, looks)
+        tilt = slope_between(total, rest, level, origin, o, scale, base, u, v, looks, KIND)
+        rises = tilt >= slope_between(total, rest, level, origin, o, scale, base, a, u, looks, KIND)
         e = tl.where(looks & (rises == 0), middle, e)
         d = tl.where(looks & rises, middle + 1, d)
     tl.store(keep + pair, low, mask=live)
@@ -158,21 +175,46 @@ def block_of(edges, count, i, live, steps):
     return begin, tl.load(edges + low, mask=found, other=1)
 
 
-def falling_blocks(values: Tensor, first: Tensor, last: Tensor) -> Blocks:
-    """Return the blocks of the falling least-squares fit to ``values[first:last]`` of each row.
+@triton.jit
+def whose_block(
+    at, live, first, last, many, edges, count, n, stride, steps, WALLED: tl.constexpr
+):  # fmt: skip
+    """Return row and place of elements ``at``, the row's number of valid ones, and more.
 
-    ``values`` is float64 [rows, n], ``first`` and ``last`` are [rows]. Equal neighbours share a
-    block.
+    That is: whether an element is between ``first`` and ``last``, and its block ``a .. b``. Where
+    there are walls, what is not inside is a block at either end.
     """
-    rows, n = values.shape
-    total, rest = running(values)
+    row = at // n
+    i = at - row * n
+    begin = tl.load(first + row, mask=live, other=0)
+    end = tl.load(last + row, mask=live, other=0)
+    valid = tl.load(many + row, mask=live, other=0)
+    inner = live & (i >= begin) & (i < end)
+    a, b = block_of(edges + row * stride, tl.load(count + row, mask=live, other=0), i, inner, steps)
+    a, b = a.to(tl.int64), b.to(tl.int64)
+    if WALLED:
+        a = tl.where(inner, a, tl.where(i < begin, 0, end))
+        b = tl.where(inner, b, tl.where(i < begin, begin, valid))
+    return row, i, valid, inner, a, b
+
+
+def falling_blocks(
+    curve: Curve, first: Tensor, last: Tensor, hidden: Tensor | None = None
+) -> Blocks:
+    """Return the blocks of the falling fit to the elements ``first .. last`` of each row.
+
+    ``first`` and ``last`` are [rows]. Equal neighbours share a block, and so do all elements from
+    ``first`` to ``hidden``, if that is more.
+    """
+    rows, n = curve.total.shape[0], curve.total.shape[1] - 1
+    points = curve.total, curve.rest, curve.level, curve.strength
     nodes, size = ceil_div(n + 1, _TILE), _TILE
     stride = nodes * _TILE
     edges, other = (first.new_empty((rows, stride), dtype=torch.int32) for _ in range(2))
     count = first.new_empty((rows, nodes), dtype=torch.int32)
     launch(
-        _hulls_of_tiles, rows * nodes, total, rest, first, last, edges, count, n + 1, stride, nodes,
-        TILE=_TILE,
+        _hulls_of_tiles, rows * nodes, *points, first, last, hidden, edges, count, n + 1, stride,
+        nodes, KIND=curve.kind, TILE=_TILE,
     )  # fmt: skip
     while nodes > 1:
         pairs = ceil_div(nodes, 2)
@@ -181,9 +223,9 @@ def falling_blocks(values: Tensor, first: Tensor, last: Tensor) -> Blocks:
         while width > _TRIES:
             rounds, width = rounds + 1, ceil_div(width, _TRIES + 1)
         launch(
-            _bridges, ceil_div(rows * pairs, _PAIRS), total, rest, edges, count, keep, skip, joined,
+            _bridges, ceil_div(rows * pairs, _PAIRS), *points, edges, count, keep, skip, joined,
             n + 1, stride, size, nodes, pairs, rows * pairs, rounds, search_steps(size),
-            PAIRS=_PAIRS, TRIES=_TRIES,
+            KIND=curve.kind, PAIRS=_PAIRS, TRIES=_TRIES,
         )  # fmt: skip
         launch(
             _join, ceil_div(rows * stride, _BLOCK), edges, keep, skip, joined, other, stride, size,
@@ -192,3 +234,21 @@ def falling_blocks(values: Tensor, first: Tensor, last: Tensor) -> Blocks:
         edges, other, count = other, edges, joined
         nodes, size = pairs, 2 * size
     return Blocks(edges, count[:, 0].contiguous())
+
+
+@triton.jit(do_not_specialize=["n", "all"])
+def _block_sizes(block, size, n, all, BLOCK: tl.constexpr):
+    """Count the elements of each block at the place where it starts."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    start = tl.load(block + at, mask=at < all, other=-1)
+    held = start >= 0
+    one = tl.full([BLOCK], 1, tl.int32)
+    tl.atomic_add(size + at // n * n + start, one, mask=held, sem="relaxed")
+
+
+def block_sizes(block: Tensor) -> Tensor:
+    """Return [rows, n] how many elements say of ``block`` that theirs starts at a place."""
+    rows, n = block.shape
+    size = torch.zeros((rows, n), dtype=torch.int32, device=block.device)
+    launch(_block_sizes, ceil_div(rows * n, _BLOCK), block, size, n, rows * n, BLOCK=_BLOCK)
+    return size

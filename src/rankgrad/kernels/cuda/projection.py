@@ -1,17 +1,20 @@
-"""Soft ranks and soft sorting by projection onto the permutahedron: a sort and a convex hull.
-
-The entropic kind, whose blocks are ratios of sums of exponentials, is left to the reference.
-"""
+"""Soft ranks and soft sorting by projection onto the permutahedron: a sort and a convex hull."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from rankgrad.kernels.cuda.isotonic import block_of, falling_blocks
+from rankgrad.kernels.cuda.curves import Curve
+from rankgrad.kernels.cuda.entropic import (
+    entropic_project,
+    entropic_rank_vjp,
+    entropic_sort_vjp,
+)
+from rankgrad.kernels.cuda.isotonic import block_sizes, falling_blocks, whose_block
 from rankgrad.kernels.cuda.launch import ceil_div, launch, scalar, search_steps
 from rankgrad.kernels.cuda.running import between, plus, running
-from rankgrad.kernels.reference import isotonic as by_torch
+from rankgrad.kernels.reference.isotonic import ordered
 
 __all__ = ["project_rank", "project_rank_vjp", "project_sort", "project_sort_vjp"]
 
@@ -26,17 +29,11 @@ def _read_blocks(
     """Write what the sorted places ``i`` get, ranks in the places of the input, and the blocks."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = at < all
-    row = at // n
-    i = at - row * n
-    begin = tl.load(first + row, mask=live, other=0)
-    end = tl.load(last + row, mask=live, other=0)
-    valid = tl.load(many + row, mask=live, other=0)
-    lost = tl.load(broken + row, mask=live, other=0) != 0
-    inner = live & (i >= begin) & (i < end)
-    a, b = block_of(edges + row * stride, tl.load(count + row, mask=live, other=0), i, inner, steps)
     # Infinite scores are a block of their own at either end.
-    a = tl.where(inner, a.to(tl.int64), tl.where(i < begin, 0, end))
-    b = tl.where(inner, b.to(tl.int64), tl.where(i < begin, begin, valid))
+    row, i, valid, inner, a, b = whose_block(
+        at, live, first, last, many, edges, count, n, stride, steps, True
+    )
+    lost = tl.load(broken + row, mask=live, other=0) != 0
     here = tl.load(y + at, mask=live, other=0.0)
     size = (b - a).to(tl.float64)
     # The mean of the block less the score, in twice the working precision.
@@ -67,7 +64,7 @@ def _project(x: Tensor, mask: Tensor | None, strength: float, rank: bool) -> tup
     out, block = torch.empty_like(x), torch.empty_like(x, dtype=torch.int32)
     if x.numel() == 0:
         return out, block
-    order, y, valid = by_torch.ordered(x, mask)
+    order, y, valid = ordered(x, mask)
     many = valid.sum(-1)
     infinite = y.isinf() & valid
     above = infinite & (y > 0)
@@ -81,7 +78,7 @@ def _project(x: Tensor, mask: Tensor | None, strength: float, rank: bool) -> tup
     else:
         first, last = torch.zeros_like(many), many
         line = torch.where(infinite.any(-1, keepdim=True), 0.0, -strength * y - place)
-    blocks = falling_blocks(line, first, last)
+    blocks = falling_blocks(Curve(*running(line)), first, last)
     total, rest = running(y)
     launch(
         _read_blocks, ceil_div(rows * n, _BLOCK), y, total, rest, order, blocks.edges, blocks.count,
@@ -99,28 +96,16 @@ def project_rank(
     x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the soft ranks of each row of ``x`` [rows, n], 0 where masked, and the blocks."""
-    if entropic:
-        return by_torch.project_rank(x, mask, strength, entropic)
-    return _project(x.detach().contiguous(), mask, strength, rank=True)
+    project = entropic_project if entropic else _project
+    return project(x.detach().contiguous(), mask, strength, rank=True)
 
 
 def project_sort(
     x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the softly sorted rows of ``x`` [rows, n], largest first, and the blocks."""
-    if entropic:
-        return by_torch.project_sort(x, mask, strength, entropic)
-    return _project(x.detach().contiguous(), mask, strength, rank=False)
-
-
-@triton.jit(do_not_specialize=["n", "all"])
-def _block_sizes(block, size, n, all, BLOCK: tl.constexpr):
-    """Count the elements of each block at the place where it starts."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    start = tl.load(block + at, mask=at < all, other=-1)
-    held = start >= 0
-    one = tl.full([BLOCK], 1, tl.int32)
-    tl.atomic_add(size + at // n * n + start, one, mask=held, sem="relaxed")
+    project = entropic_project if entropic else _project
+    return project(x.detach().contiguous(), mask, strength, rank=False)
 
 
 @triton.jit(do_not_specialize=["n", "all"])
@@ -150,9 +135,7 @@ def _mean_by_block(
 ) -> Tensor:
     """Fill ``out`` with means over blocks of ``line``, the gradients in sorted order."""
     rows, n = block.shape
-    block = block.contiguous()
-    size = torch.zeros((rows, n), dtype=torch.int32, device=block.device)
-    launch(_block_sizes, ceil_div(rows * n, _BLOCK), block, size, n, rows * n, BLOCK=_BLOCK)
+    size = block_sizes(block)
     total, rest = running(line)
     launch(
         _block_means, ceil_div(rows * n, _BLOCK), grad, block, size, offset, total, rest,
@@ -168,9 +151,11 @@ def project_rank_vjp(
 
     One sort of the blocks brings their elements together: sums in an order of their own.
     """
-    if entropic or grad.numel() == 0:
-        return by_torch.project_rank_vjp(grad, ranks, block, strength, entropic)
-    grad = grad.contiguous()
+    if grad.numel() == 0:
+        return torch.zeros_like(ranks)
+    grad, block = grad.contiguous(), block.contiguous()
+    if entropic:
+        return entropic_rank_vjp(grad, ranks, block, strength)
     order = torch.sort(block, dim=-1, stable=True).indices
     masked = (block < 0).sum(-1)
     line = torch.where(block >= 0, grad, 0.0).gather(-1, order)
@@ -179,9 +164,11 @@ def project_rank_vjp(
 
 def project_sort_vjp(grad: Tensor, x: Tensor, block: Tensor, entropic: bool) -> Tensor:
     """Return the gradient of the scores for the gradient of their softly sorted values."""
-    if entropic or grad.numel() == 0:
-        return by_torch.project_sort_vjp(grad, x, block, entropic)
-    grad = grad.contiguous()
+    if grad.numel() == 0:
+        return torch.zeros_like(x)
+    grad, block = grad.contiguous(), block.contiguous()
+    if entropic:
+        return entropic_sort_vjp(grad, x, block)
     inside = torch.arange(grad.shape[1], device=grad.device) < (block >= 0).sum(-1, keepdim=True)
     line = torch.where(inside, grad, 0.0)
     return _mean_by_block(grad, block, None, line, 1.0, torch.empty_like(x))

@@ -56,8 +56,19 @@ def any_between(total, a, b, live):
     return found
 
 
+@triton.jit
+def _shrunk(total, rest, shrink, at, live):
+    """Return a sum in the unit of the next element; ``shrink`` is the factor less 1."""
+    if shrink is not None:
+        less = tl.load(shrink + at, mask=live, other=0.0)
+        total, rest = plus(total, rest + rest * less, total * less)
+    return total, rest
+
+
 @triton.jit(do_not_specialize=["n", "chunks", "lanes"])
-def _totals(x, x_rest, total, rest, n, chunks, lanes, STEPS: tl.constexpr, BLOCK: tl.constexpr):
+def _totals(
+    x, x_rest, shrink, total, rest, n, chunks, lanes, STEPS: tl.constexpr, BLOCK: tl.constexpr
+):
     lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = lane < lanes
     row = lane // chunks
@@ -67,6 +78,7 @@ def _totals(x, x_rest, total, rest, n, chunks, lanes, STEPS: tl.constexpr, BLOCK
     for step in range(STEPS):
         inside = live & (first + step < n)
         at = row * n + first + step
+        high, low = _shrunk(high, low, shrink, at, inside)
         if x_rest is not None:
             low += tl.load(x_rest + at, mask=inside, other=0.0)
         high, low = plus(high, low, tl.load(x + at, mask=inside, other=0.0).to(tl.float64))
@@ -76,7 +88,7 @@ def _totals(x, x_rest, total, rest, n, chunks, lanes, STEPS: tl.constexpr, BLOCK
 
 @triton.jit(do_not_specialize=["n", "chunks", "lanes"])
 def _spread(
-    x, x_rest, before, before_rest, total, rest, n, chunks, lanes,
+    x, x_rest, shrink, before, before_rest, total, rest, n, chunks, lanes,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -95,6 +107,7 @@ def _spread(
     for step in range(STEPS):
         inside = live & (first + step < n)
         at = row * n + first + step
+        high, low = _shrunk(high, low, shrink, at, inside)
         if x_rest is not None:
             low += tl.load(x_rest + at, mask=inside, other=0.0)
         high, low = plus(high, low, tl.load(x + at, mask=inside, other=0.0).to(tl.float64))
@@ -102,26 +115,43 @@ def _spread(
         tl.store(rest + out + step + 1, low, mask=inside)
 
 
-def running(x: Tensor, x_rest: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _shrink(level: Tensor | None, scale: float) -> Tensor | None:
+    """Return by how much a unit shrinks from each element to the next."""
+    if level is None:
+        return None
+    return torch.expm1(-level.diff(dim=-1, prepend=level[:, :1]) / scale)
+
+
+def running(
+    x: Tensor, x_rest: Tensor | None = None, level: Tensor | None = None, scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Return the sums of the first 0, 1, ..., n elements of each row of ``x`` [rows, n].
 
     Each sum is the pair ``total + rest`` in float64, [rows, n + 1]. ``x_rest`` is added to ``x``.
+    With ``level``, which rises, element ``i`` counts ``x_i exp(level_i / scale)``, and each sum is
+    in the unit of its last element, so that nothing overflows.
     """
     rows, n = x.shape
     x = x.contiguous()
     chunks = max(1, ceil_div(n, _STEPS))
     programs = ceil_div(rows * chunks, _BLOCK)
     sizes = {"STEPS": _STEPS, "BLOCK": _BLOCK}
+    shrink = _shrink(level, scale)
     before, before_rest = None, None
     if chunks > 1:
         totals = x.new_empty((2, rows, chunks), dtype=torch.float64)
         launch(
-            _totals, programs, x, x_rest, totals[0], totals[1], n, chunks, rows * chunks, **sizes
-        )
-        before, before_rest = running(totals[0], totals[1])
+            _totals, programs, x, x_rest, shrink, totals[0], totals[1], n, chunks, rows * chunks,
+            **sizes,
+        )  # fmt: skip
+        last = None
+        if level is not None:
+            ends = torch.arange(1, chunks + 1, device=x.device) * _STEPS - 1
+            last = level[:, ends.clamp(max=n - 1)]
+        before, before_rest = running(totals[0], totals[1], last, scale)
     out = x.new_empty((2, rows, n + 1), dtype=torch.float64)
     launch(
-        _spread, programs, x, x_rest, before, before_rest, out[0], out[1], n, chunks,
+        _spread, programs, x, x_rest, shrink, before, before_rest, out[0], out[1], n, chunks,
         rows * chunks, **sizes,
     )  # fmt: skip
     return out[0], out[1]

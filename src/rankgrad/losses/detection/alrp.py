@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rankgrad import kernels
 from rankgrad.checks import (
     check_choice,
     check_finite_number,
@@ -68,9 +69,12 @@ def _facts(positives: Positives, ahead: Tensor, errors: Tensor, delta: float) ->
     gate = ~(ahead <= EPS)
     pull = torch.where(gate, (others(positives, errors, delta) + ahead) / rank, 0.0)
     push = torch.where(gate, pull / ahead, 0.0)
-    below = (1 / rank).nan_to_num().cumsum(0)  # a NaN stays in its segment
-    before = torch.nn.functional.pad(below, (1, 0))[positives.starts[:-1]]
-    share = torch.where(rank.isnan(), rank, below - before[positives.segment])
+    # A running sum by segment, in the same order on every run: torch.cumsum is not, on a GPU.
+    ends = torch.arange(1, rank.numel() + 1, device=rank.device)
+    (below,) = kernels.implementation("dominance", rank.device)(
+        torch.zeros_like(rank), (1 / rank).nan_to_num()[None], ends, positives.starts, 0.0
+    )
+    share = torch.where(rank.isnan(), rank, below)
     if positives.broken:
         error, rank = torch.full_like(error, torch.nan), torch.full_like(rank, torch.nan)
     return _Facts(error, pull, push, rank, share)

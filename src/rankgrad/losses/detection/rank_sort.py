@@ -71,8 +71,12 @@ def _ends_of_better(quality: Tensor, segment: Tensor | None, strictly: bool) -> 
     opens[1:] = quality[1:] != quality[:-1]
     if segment is not None:
         opens[1:] |= segment.diff() != 0
-    edges = torch.nn.functional.pad(opens.nonzero()[:, 0], (0, 1), value=opens.numel())
-    return edges[opens.cumsum(0).sub_(int(strictly))]
+    place = torch.arange(opens.numel(), device=opens.device)
+    if strictly:
+        return torch.where(opens, place, 0).cummax(0).values
+    ends = torch.where(opens, place, opens.numel()).roll(-1)
+    ends[-1:] = opens.numel()
+    return ends.flip(0).cummin(0).values.flip(0)
 
 
 def _finite(scores: Tensor, delta: float) -> Tensor:

@@ -10,8 +10,8 @@ import rankgrad as rg
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-# Rows of different lengths take different ways: insertion, narrow and wide digits.
-LENGTHS = [0, 1, 2, 47, 48, 49, 4095, 4096, 5000]
+# Rows of different lengths take different ways: insertion, places in their range, wide digits.
+LENGTHS = [0, 1, 2, 35, 36, 37, 4095, 4096, 5000]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
@@ -27,6 +27,32 @@ def test_equals_the_stable_sort_of_torch(n: int, dtype: torch.dtype, descending:
     x = torch.randn(3, n, generator=generator).mul(4).round().div(4).to(dtype)  # with ties
     x[1] = torch.randn(n, generator=generator).to(dtype)
     assert torch.equal(rg.argsort(x, descending=descending), stable(x, descending))
+
+
+# What spreads over its range and what crowds in a few places of it take different ways, too.
+CROWDS = {
+    "spread": lambda x: x,
+    "an outlier": lambda x: torch.where(x == x.max(), 1e4, x),
+    "two clusters": lambda x: x * 1e-6 + x.sign(),
+    "a heavy tail": lambda x: (8 * x).exp(),
+    "a power of ten apart": lambda x: 10 ** x.mul(3).round(),
+    "next to each other": lambda x: 1 + x * 1e-7,
+    "denormal": lambda x: x * 1e-42,
+    "the whole range": lambda x: x.sign() * 3e38 - x,
+    "infinite ends": lambda x: torch.where(x.abs() > 2, x * torch.inf, x),
+    "signed zeros": lambda x: x.round() * 0,
+    "one NaN": lambda x: torch.where(x == x.max(), torch.nan, x),
+}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_crowded_rows_are_sorted_as_well(crowd: str, dtype: torch.dtype) -> None:
+    for n in (40, 300, 3000):
+        x = torch.randn(2, n, generator=torch.Generator().manual_seed(n), dtype=dtype)
+        x = CROWDS[crowd](x)
+        for descending in (True, False):
+            assert torch.equal(rg.argsort(x, descending=descending), stable(x, descending))
 
 
 SPECIAL = [0.0, -0.0, 1e-45, -1e-45, 1e-30, 1.0, -1.0, 3.4e38, -3.4e38]

@@ -152,7 +152,10 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     >>> compute_dtype(torch.zeros(1, dtype=torch.bfloat16))
     torch.float32
     """
-    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    for t in tensors:  # a generator would take longer than all else that is done to short rows
+        if t.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 def result_dtype(x: Tensor) -> torch.dtype:

@@ -6,10 +6,14 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-__all__ = ["Operator", "batched", "front", "operator", "rows"]
+from rankgrad.dispatching import below_autograd, straight
+
+__all__ = ["Operator", "batched", "front", "operator", "rows", "shaped"]
 
 # A module-level handle: operators vanish when their library object is collected.
 _LIBRARY = torch.library.Library("rankgrad", "FRAGMENT")
+
+_unsafe_view = torch.ops.aten._unsafe_view.default
 
 
 class Operator:
@@ -18,6 +22,9 @@ class Operator:
     ``torch.library.custom_op`` offers the same; but its first call imports ``torch._dynamo``
     (seconds, in every process and every data-loading worker), and each call looks for aliases
     between inputs and outputs. Ours are known to return new tensors.
+
+    The dispatcher takes longer to call a function in Python than many of ours take on short rows.
+    Where it has nothing to add, they are called without it.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
@@ -26,6 +33,11 @@ class Operator:
         _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
         _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
         self._overload = getattr(torch.ops.rankgrad, name).default
+        self._function = function
+        # No operator takes lists of tensors, through which torch.autograd.Function does not see.
+        kinds = [argument.type.kind() for argument in self._overload._schema.arguments]
+        self._arity = len(kinds)
+        self._numbers = [at for at, kind in enumerate(kinds) if kind == "FloatType"]
         self._backward: Callable[..., Any] = self._refuse
         self._setup: Callable[..., None] = _save_nothing
         torch.library.register_autograd(
@@ -34,10 +46,20 @@ class Operator:
             setup_context=lambda ctx, inputs, output: self._setup(ctx, inputs, output),
             lib=_LIBRARY,
         )
+        self._differentiated = self._autograd_function()
 
     def __call__(self, *args: Any) -> Any:
-        """Run the operator through the dispatcher."""
-        return self._overload(*args)
+        """Run the operator."""
+        if len(args) != self._arity or not straight(args):
+            return self._overload(*args)
+        if any(type(args[at]) is not float for at in self._numbers):
+            return self._overload(*args)  # which converts
+        if torch.is_grad_enabled() and any(
+            isinstance(arg, Tensor) and arg.requires_grad for arg in args
+        ):
+            return self._differentiated(*args)
+        with below_autograd():
+            return self._function(*args)
 
     def register_fake(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Take the function that gives shapes and dtypes without data, for ``torch.compile``."""
@@ -54,6 +76,23 @@ class Operator:
         """Take the batching rule of ``torch.func.vmap``."""
         torch.library.register_vmap(self.name, function, lib=_LIBRARY)
         return function
+
+    def _autograd_function(self) -> Any:
+        """Return what :func:`torch.library.register_autograd` makes of it, for a straight call."""
+
+        def forward(ctx: Any, *args: Any) -> Any:
+            with below_autograd():
+                output = self._function(*args)
+                self._setup(ctx, args, output)
+            return output
+
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            return self._backward(ctx, *gradients)
+
+        body = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        function = type(self.name.replace("::", "_"), (torch.autograd.Function,), body)
+        # Function.apply looks for transforms of torch.func, which do not get here, and calls this.
+        return super(torch.autograd.Function, function).apply  # type: ignore[misc]  # made above
 
     def _refuse(self, ctx: Any, *gradients: Any) -> None:
         raise NotImplementedError(
@@ -83,7 +122,19 @@ def rows(x: Tensor | None, keep: int = 1) -> Tensor | None:
     if x is None:
         return None
     lead = x.dim() - keep
-    return x.reshape(x.shape[:lead].numel(), *x.shape[lead:])
+    # Even a view that changes nothing takes a microsecond or two.
+    return x if lead == 1 else x.reshape(x.shape[:lead].numel(), *x.shape[lead:])
+
+
+def shaped(x: Tensor, shape: torch.Size) -> Tensor:
+    """Give back the leading dimensions that :func:`rows` flattened, for a result of a kernel.
+
+    What torch knows to be a view may not be changed in place where it comes out of an operator.
+    """
+    if x.shape == shape:
+        return x
+    result: Tensor = _unsafe_view(x, shape)
+    return result
 
 
 def front(x: Tensor, dim: int | None, size: int) -> Tensor:

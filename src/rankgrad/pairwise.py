@@ -15,7 +15,7 @@ from rankgrad.checks import (
     compute_dtype,
 )
 from rankgrad.comparisons import Cauchy, Comparison, Laplace, Logistic, Normal, Ramp, Step
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 
 __all__ = ["pairwise_sum"]
 
@@ -62,10 +62,10 @@ def _pairwise_sum(
         want_slope=want_slope,
     )
     return (
-        value.view(q.shape),
-        slope.view(q.shape) if want_slope else _nothing(q, q.dtype),
-        _nothing(q, torch.int64) if same else q_order.view(q.shape),
-        k_order.view(k.shape),
+        shaped(value, q.shape),
+        shaped(slope, q.shape) if want_slope else _nothing(q, q.dtype),
+        _nothing(q, torch.int64) if same else shaped(q_order, q.shape),
+        shaped(k_order, k.shape),
     )
 
 
@@ -138,10 +138,10 @@ def _pairwise_sum_backward(
             want_slope=need_keys,
         )
         if need_keys:
-            grad_k = steep.view(k.shape)
+            grad_k = shaped(steep, k.shape)
             grad_k = grad_k if w is None else grad_k * w
         if need_weights:
-            grad_w = value.view(k.shape)
+            grad_w = shaped(value, k.shape)
     return grad_q, grad_k, grad_w
 
 

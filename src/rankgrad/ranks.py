@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_choice, check_mask, check_rows, compute_dtype
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 
 __all__ = ["TIES", "rank"]
 
@@ -21,7 +21,7 @@ def _hard_rank(
         return torch.empty_like(x)
     serve = kernels.implementation("hard_rank", x.device)
     ranks: Tensor = serve(rows(x), rows(mask), descending, ties, normalize)
-    return ranks.view(x.shape)
+    return shaped(ranks, x.shape)
 
 
 @_hard_rank.register_fake

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_rows
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 
 __all__ = ["argsort", "sort"]
 
@@ -15,7 +15,7 @@ __all__ = ["argsort", "sort"]
 def _argsort(x: Tensor, descending: bool) -> Tensor:
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     order: Tensor = kernels.implementation("argsort", x.device)(rows(wide), descending)
-    return order.view(x.shape)
+    return shaped(order, x.shape)
 
 
 @_argsort.register_fake

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import rankgrad as rg
+from rankgrad.kernels.cpu import openmp, parallel
 from support import PACKAGE
 
 LONG = 300_000  # long enough that every kernel shares its work between threads
@@ -97,6 +99,48 @@ def test_forked_loading_workers_can_call_kernels() -> None:
     expected = torch.stack([rg.rank(_scores(i)) for i in range(4)])  # the pool exists before
     loader = DataLoader(_Ranked(), batch_size=2, num_workers=2, multiprocessing_context="fork")
     torch.testing.assert_close(torch.cat(list(loader)), expected, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_pool_of_our_own_does_what_torch_s_threads_do(
+    use: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = use(_scores(0))
+    monkeypatch.setattr(openmp, "_start", None)
+    assert openmp.team(2) is None
+    torch.testing.assert_close(use(_scores(0)), expected, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("own_pool", [False, True])
+def test_what_a_task_raises_arrives(own_pool: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if own_pool:
+        monkeypatch.setattr(openmp, "_start", None)
+    done = []
+    with pytest.raises(ZeroDivisionError):
+        parallel.run([lambda: done.append(1), lambda: 1 // 0, *[lambda: done.append(1)] * 2])
+    assert len(done) <= 3
+    assert parallel.run([lambda k=k: k for k in range(5)]) == list(range(5))
+
+
+def _rank_here(scores: Tensor, to: Any) -> None:
+    to.send((torch.get_num_threads(), rg.rank(scores).numpy()))
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_a_forked_child_has_threads_again() -> None:
+    scores = _scores(0).view(30, -1)
+    expected = rg.rank(scores)  # torch's threads, which the child will not have, have worked
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    child = context.Process(target=_rank_here, args=(scores, there), daemon=True)
+    child.start()
+    assert here.poll(60), "the child hangs"
+    threads, ranks = here.recv()
+    child.join()
+    assert threads == 2
+    torch.testing.assert_close(torch.from_numpy(ranks), expected, rtol=0, atol=0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as on POSIX")

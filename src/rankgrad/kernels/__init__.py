@@ -126,12 +126,16 @@ def implementation(op: str, device: torch.device) -> Callable[..., Any]:
 
     A forced backend serves all it implements; what it lacks comes from the reference.
     """
-    forced = _forced
-    if forced is None and (variable := os.environ.get("RANKGRAD_BACKEND")):
+    return _find(op, device.type, _forced, os.environ.get("RANKGRAD_BACKEND"))
+
+
+@cache
+def _find(op: str, device: str, forced: str | None, variable: str | None) -> Callable[..., Any]:
+    if forced is None and variable:
         forced = _checked(variable, "RANKGRAD_BACKEND")
-    if forced is not None and not _runs_on(forced, device.type):
+    if forced is not None and not _runs_on(forced, device):
         raise RuntimeError(f"backend {forced!r} is forced, but a tensor is on {device}")
-    order = (forced, "reference") if forced else _PREFERRED.get(device.type, ("reference",))
+    order = (forced, "reference") if forced else _PREFERRED.get(device, ("reference",))
     for name in order:
         if _why_not(name) is None and (found := getattr(_module(name), op, None)) is not None:
             return found  # type: ignore[no-any-return]  # a module attribute

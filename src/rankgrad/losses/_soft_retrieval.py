@@ -8,7 +8,7 @@ from torch import Tensor
 from rankgrad import kernels
 from rankgrad.checks import check_beside, compute_dtype
 from rankgrad.metrics.of_ranks import is_relevant
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 
 __all__ = ["LEFT_OUT", "NOT_RELEVANT", "RELEVANT", "coded", "soft_retrieval"]
 
@@ -35,7 +35,7 @@ def soft_retrieval(
     """
     serve = kernels.implementation("soft_retrieval", scores.device)
     values: Tensor = serve(rows(scores), rows(codes), temperature, ks, widths)
-    return values.view(scores.shape[:-1])
+    return shaped(values, scores.shape[:-1])
 
 
 @soft_retrieval.register_fake
@@ -56,7 +56,7 @@ def _soft_retrieval_backward(
 ) -> Tensor:
     serve = kernels.implementation("soft_retrieval_backward", scores.device)
     out: Tensor = serve(rows(grad, 0), rows(scores), rows(codes), temperature, ks, widths)
-    return out.view(scores.shape)
+    return shaped(out, scores.shape)
 
 
 @_soft_retrieval_backward.register_fake

@@ -36,12 +36,25 @@ UNIQUE = ("sample", "first", "none")
 
 @operator("ranksim")
 def _ranksim(
-    points: Tensor, labels: Tensor, count: Tensor | None, strength: float, want_slope: bool
+    points: Tensor,
+    targets: Tensor,
+    order: Tensor,
+    count: Tensor | None,
+    strength: float,
+    want_slope: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss of each row, its gradient for the cosines, directions and 1 / lengths."""
-    units, shrink = _directions(points)
+    """Return the loss of each row, its gradient for the cosines, directions and 1 / lengths.
+
+    Rows are those of ``points`` and ``targets`` in the order of their labels, the first ``count``.
+    """
+    direct = kernels.implementation("ranksim_directions", points.device)
+    units, shrink = direct(points.detach(), order, count)
     with full_precision(points.device):
         similarity = units @ units.mT
+    labels = targets.index_select(0, order)
+    if count is not None:  # what the others hold, NaN included, must reach nothing
+        place = torch.arange(len(labels), device=labels.device)
+        labels = torch.where((place < count)[:, None], labels, 0.0)
     serve = kernels.implementation("ranksim_rows", points.device)
     loss, slope = serve(similarity, labels, count, strength, want_slope)
     return loss, slope, units, shrink
@@ -49,11 +62,16 @@ def _ranksim(
 
 @_ranksim.register_fake
 def _(
-    points: Tensor, labels: Tensor, count: Tensor | None, strength: float, want_slope: bool
+    points: Tensor,
+    targets: Tensor,
+    order: Tensor,
+    count: Tensor | None,
+    strength: float,
+    want_slope: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    n = points.shape[0]
-    slope = points.new_empty((n, n) if want_slope else 0)
-    return points.new_empty(n), slope, torch.empty_like(points), points.new_empty(n, 1)
+    m = order.shape[0]
+    slope = points.new_empty((m, m) if want_slope else 0)
+    return points.new_empty(m), slope, points.new_empty(m, points.shape[1]), points.new_empty(m, 1)
 
 
 @operator("ranksim_pull")
@@ -68,32 +86,33 @@ def _(slope: Tensor, grad: Tensor) -> Tensor:
     return torch.empty_like(slope)
 
 
+@operator("ranksim_turn")
+def _turn(pull: Tensor, units: Tensor, shrink: Tensor, order: Tensor, n: int) -> Tensor:
+    """Return the gradient of the points by that of their directions."""
+    serve = kernels.implementation("ranksim_turn", pull.device)
+    turned: Tensor = serve(pull, units, shrink, order, n)
+    return turned
+
+
+@_turn.register_fake
+def _(pull: Tensor, units: Tensor, shrink: Tensor, order: Tensor, n: int) -> Tensor:
+    return pull.new_empty(n, pull.shape[1])
+
+
 def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]  # torch's own context object
     ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output[1:])
+    ctx.n = inputs[0].shape[0]
+    ctx.save_for_backward(inputs[2], *output[1:])
 
 
 def _backward(ctx, grad, _slope, _units, _shrink):  # type: ignore[no-untyped-def]
-    slope, units, shrink = ctx.saved_tensors
+    order, slope, units, shrink = ctx.saved_tensors
     with full_precision(units.device):
         pull = _pull(slope, grad) @ units
-    along = (pull * units).sum(-1, keepdim=True)
-    return torch.addcmul(pull, along, units, value=-1) * shrink, None, None, None, None
+    return _turn(pull, units, shrink, order, ctx.n), None, None, None, None, None
 
 
 _ranksim.register_autograd(_backward, setup_context=_setup)
-
-
-def _directions(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows scaled to length one, and by what; rows of zeros stay, scale 0."""
-    if points.numel() == 0:
-        return points.clone(), points.new_zeros(points.shape[0], 1)
-    # Magnitude one before squaring, so that nothing leaves the range of the dtype.
-    size = points.detach().abs().amax(-1, keepdim=True)
-    zero = size == 0
-    units = points / torch.where(zero, 1.0, size)
-    shrink = torch.where(zero, 0.0, 1 / torch.linalg.vector_norm(units, dim=-1, keepdim=True))
-    return units * shrink, shrink / torch.where(zero, 1.0, size)
 
 
 @gathered("features", "labels", along=0, mask_shape=lambda shape: shape[:1])
@@ -185,22 +204,22 @@ def rank_sim_loss(
             f"{tuple(features.shape)} and {tuple(labels.shape)}"
         )
     check_same_device("labels", labels, "features", features)
-    points = features.to(compute_dtype(features)).reshape(n, features[:1].numel())
-    targets = real(labels.detach()).reshape(n, labels[:1].numel())
+    points = features.to(compute_dtype(features)).reshape(n, features.shape[1:].numel())
+    targets = real(labels.detach()).reshape(n, labels.shape[1:].numel())
     if mask is not None:
         check_mask("mask", mask, "the first dimension of features", features.new_empty(n))
         mask = mask.expand(n)
 
     order, keep = _chosen(targets, mask, unique, generator)
-    points, targets = points.index_select(0, order), targets[order]
-    if keep is not None:  # what the others hold, NaN included, must reach nothing
-        points = torch.where(keep[:, None], points, 0.0)
-        targets = torch.where(keep[:, None], targets, 0.0)
     if isinstance(ranker, str) and ranker == "blackbox":
         count = None if keep is None else keep.sum()
         trained = torch.is_grad_enabled() and points.requires_grad
-        each: Tensor = _ranksim(points, targets, count, strength, trained)[0]
+        each: Tensor = _ranksim(points, targets, order, count, strength, trained)[0]
     else:
+        points, targets = points.index_select(0, order), targets[order]
+        if keep is not None:  # what the others hold, NaN included, must reach nothing
+            points = torch.where(keep[:, None], points, 0.0)
+            targets = torch.where(keep[:, None], targets, 0.0)
         each = _by_ranker(points, targets, keep, as_ranker(ranker))
     loss = weight * reduce(each, reduction, keep)
     if reduction == "none":
@@ -216,6 +235,10 @@ def _chosen(
     Those that do come first. Without the second value all do: on the CPU, in eager mode, the
     others are left out of the order; elsewhere that would wait for the device or break the graph.
     """
+    if targets.device.type == "cpu" and not torch.compiler.is_compiling():
+        serve = kernels.implementation("ranksim_order", targets.device)
+        start = _start(targets, unique == "sample", generator)
+        return serve(targets, start, mask, unique != "none"), None
     order, opens = by_label(targets, unique == "sample", generator)
     if mask is not None:  # valid ones first; a masked one then opens no group of valid ones
         first = argsort(mask[order].float())
@@ -226,8 +249,6 @@ def _chosen(
     keep = torch.ones_like(opens) if mask is None else mask[order]
     if unique != "none":
         keep = keep & opens
-    if targets.device.type == "cpu" and not torch.compiler.is_compiling():
-        return order[keep], None
     first = argsort(keep.float())
     return order[first], keep[first]
 
@@ -239,14 +260,17 @@ def by_label(
 
     Equal rows come in random order, or as they stand.
     """
-    n = targets.shape[0]
-    if shuffle:
-        order = torch.randperm(n, generator=generator, device=targets.device)
-    else:
-        order = torch.arange(n, device=targets.device)
+    order = _start(targets, shuffle, generator)
     for column in reversed(range(targets.shape[1])):
         order = order[argsort(targets[order, column], descending=False)]
     return order, _opens(targets[order])
+
+
+def _start(targets: Tensor, shuffle: bool, generator: torch.Generator | None) -> Tensor:
+    n = targets.shape[0]
+    if shuffle:
+        return torch.randperm(n, generator=generator, device=targets.device)
+    return torch.arange(n, device=targets.device)
 
 
 def _opens(ordered: Tensor) -> Tensor:

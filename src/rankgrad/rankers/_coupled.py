@@ -4,9 +4,10 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rankgrad.rankers._matrices import coupling_matrix
 from rankgrad.rankers._sorted import SortedRanker, SortedScores
 from rankgrad.rankers.coupling import coupling_apply
 
@@ -26,8 +27,10 @@ class CoupledRanker(SortedRanker):
         out: Tensor = coupling_apply(a, s.x, f, g, v.unsqueeze(-2)).squeeze(-2)
         return out
 
-    def _dense(self, s: SortedScores) -> Float[Tensor, "*batch n n"]:
+    def _dense(
+        self, s: SortedScores, broken: Bool[Tensor, "*batch 1"]
+    ) -> Float[Tensor, "*batch n n"]:
         a, f, g = self._potentials(s)
-        # Both zero and -inf behind the valid scores, which the order brings back.
-        x, g = s.back(s.x).unsqueeze(-2), s.back(g).unsqueeze(-2)
-        return torch.exp(a.unsqueeze(-1) * x + (f.unsqueeze(-1) + g))
+        x = torch.where(broken, torch.nan, s.x)
+        matrix: Tensor = coupling_matrix(a, x, f, g, s.order, s.hard.dtype == torch.float32)
+        return matrix

@@ -105,8 +105,13 @@ class SortedRanker(PermutationRanker):
         """Return the matrix times ``v``, which goes along with the sorted scores."""
 
     @abstractmethod
-    def _dense(self, s: SortedScores) -> Float[Tensor, "*batch n n"]:
-        """Return the matrix with its columns in the order in which the scores came."""
+    def _dense(
+        self, s: SortedScores, broken: Bool[Tensor, "*batch 1"]
+    ) -> Float[Tensor, "*batch n n"]:
+        """Return the matrix with its columns in the order in which the scores came.
+
+        In the dtype of these; NaN where ``broken``.
+        """
 
     def _ranks(
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
@@ -133,6 +138,5 @@ class SortedRanker(PermutationRanker):
     def _matrix(
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n n"]:
-        return self._dense(sorted_scores(scores, mask, self._far(scores.shape[-1]))).to(
-            scores.dtype
-        )
+        s = sorted_scores(scores, mask, self._far(scores.shape[-1]))
+        return self._dense(s, scores.isnan().any(dim=-1, keepdim=True))

@@ -30,7 +30,8 @@ def _checked(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None
     if mask is not None:
         check_mask("mask", mask, "scores", scores)
         mask = mask.broadcast_to(scores.shape)
-    return scores.to(compute_dtype(scores)), mask
+    dtype = compute_dtype(scores)
+    return scores if scores.dtype == dtype else scores.to(dtype), mask
 
 
 @dataclass(frozen=True)

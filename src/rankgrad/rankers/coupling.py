@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 
 __all__ = ["coupling_apply", "coupling_logsumexp"]
 
@@ -23,7 +23,7 @@ def coupling_logsumexp(a: Tensor, x: Tensor, g: Tensor) -> Tensor:
     """
     serve = kernels.implementation("coupling_logsumexp", a.device)
     out: Tensor = serve(rows(a), rows(x), rows(g))
-    return out.view(a.shape)
+    return shaped(out, a.shape)
 
 
 @coupling_logsumexp.register_fake
@@ -62,7 +62,7 @@ def coupling_apply(a: Tensor, x: Tensor, f: Tensor, g: Tensor, v: Tensor) -> Ten
     """
     serve = kernels.implementation("coupling_apply", a.device)
     out: Tensor = serve(rows(a), rows(x), rows(f), rows(g), rows(v, 2))
-    return out.view(*v.shape[:-1], a.shape[-1])
+    return shaped(out, torch.Size((*v.shape[:-1], a.shape[-1])))
 
 
 @coupling_apply.register_fake

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_choice, check_finite_number, check_positive
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 from rankgrad.rankers.permutation import PermutationRanker
 from rankgrad.sorting import valid_first
 
@@ -39,7 +39,7 @@ def network_apply(
     out: Tensor = serve(
         rows(x), rows(count, 0), rows(v, 2), kind, distribution, steepness, art, transposed
     )
-    return out.view(*x.shape, out.shape[-1])
+    return shaped(out, torch.Size((*x.shape, out.shape[-1])))
 
 
 @network_apply.register_fake
@@ -73,7 +73,7 @@ def _network_gradient(
     out: Tensor = serve(
         rows(x), rows(count, 0), rows(w, 2), rows(v, 2), kind, distribution, steepness, art
     )
-    return out.view(x.shape)
+    return shaped(out, x.shape)
 
 
 @_network_gradient.register_fake
@@ -211,6 +211,8 @@ class SortingNetwork(PermutationRanker):
     ) -> Float[Tensor, "*batch n n"]:
         x, count, order = _valid_first(scores, mask)
         matrix = self._through(x, count, None)
+        broken = scores.isnan().any(dim=-1, keepdim=True).unsqueeze(-1)
+        matrix = torch.where(broken, torch.nan, matrix)
         if order is None:
             return matrix
         columns = order.unsqueeze(-2).expand(matrix.shape)

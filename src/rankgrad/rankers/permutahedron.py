@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rankgrad import kernels
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 
 __all__ = ["project_rank", "project_sort"]
 
@@ -18,7 +18,7 @@ def project_rank(
     """Return soft ranks of the last dimension, 0 where masked, and the blocks for backward."""
     serve = kernels.implementation("project_rank", x.device)
     ranks, block = serve(rows(x), rows(mask), strength, entropic)
-    return ranks.view(x.shape), block.view(x.shape)
+    return shaped(ranks, x.shape), shaped(block, x.shape)
 
 
 @operator("project_sort")
@@ -28,7 +28,7 @@ def project_sort(
     """Return softly sorted values, largest first, 0 behind them, and the blocks for backward."""
     serve = kernels.implementation("project_sort", x.device)
     values, block = serve(rows(x), rows(mask), strength, entropic)
-    return values.view(x.shape), block.view(x.shape)
+    return shaped(values, x.shape), shaped(block, x.shape)
 
 
 @operator("project_rank_vjp")
@@ -37,14 +37,14 @@ def _project_rank_vjp(
 ) -> Tensor:
     serve = kernels.implementation("project_rank_vjp", grad.device)
     out: Tensor = serve(rows(grad), rows(ranks), rows(block), strength, entropic)
-    return out.view(grad.shape)
+    return shaped(out, grad.shape)
 
 
 @operator("project_sort_vjp")
 def _project_sort_vjp(grad: Tensor, x: Tensor, block: Tensor, entropic: bool) -> Tensor:
     serve = kernels.implementation("project_sort_vjp", grad.device)
     out: Tensor = serve(rows(grad), rows(x), rows(block), entropic)
-    return out.view(grad.shape)
+    return shaped(out, grad.shape)
 
 
 def _fake(x: Tensor, mask: Tensor | None, strength: float, entropic: bool) -> tuple[Tensor, Tensor]:

@@ -44,9 +44,7 @@ class PermutationRanker(SortingRanker):
         x, mask = prepare(scores, mask)
         if x.shape[-1] == 0:
             return x.new_zeros((*x.shape, 0)) + x.sum()
-        matrix = self._matrix(x, mask)
-        broken = x.isnan().any(dim=-1, keepdim=True).unsqueeze(-1)
-        return torch.where(broken, torch.nan, matrix)
+        return self._matrix(x, mask)
 
     def reorder(
         self,
@@ -88,7 +86,7 @@ class PermutationRanker(SortingRanker):
     def _matrix(
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n n"]:
-        """Return the matrix; the same terms as for ``_ranks``."""
+        """Return the matrix; the same terms as for ``_ranks``, but NaN for a row with NaN."""
 
     @abstractmethod
     def _reordered(

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import check_positive
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
+from rankgrad.rankers._matrices import softsort_matrix
 from rankgrad.rankers._sorted import SortedRanker, SortedScores
 
 __all__ = ["SoftSort"]
@@ -20,7 +21,7 @@ def _sums(x: Tensor, v: Tensor) -> Tensor:
     """Return ``sum_j exp(-|x_i - x_j|) v_cj``; ``x`` [*batch, n] sorted, ``v`` [*batch, c, n]."""
     even: Tensor
     even, _ = kernels.implementation("softsort_sums", x.device)(rows(x), rows(v, 2), False)
-    return even.view(v.shape)
+    return shaped(even, v.shape)
 
 
 @_sums.register_fake
@@ -33,7 +34,7 @@ def _sums_backward(x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same sums, and those with ``sign(x_i - x_j)`` as a further factor."""
     serve = kernels.implementation("softsort_sums", x.device)
     even, odd = serve(rows(x), rows(v, 2), True)
-    return even.view(v.shape), odd.view(v.shape)
+    return shaped(even, v.shape), shaped(odd, v.shape)
 
 
 @_sums_backward.register_fake
@@ -121,8 +122,9 @@ class SoftSort(SortedRanker):
         sums: Tensor = _sums(x, s.weight.unsqueeze(-2)).squeeze(-2)
         return torch.where(s.valid, sums, 1.0)
 
-    def _dense(self, s: SortedScores) -> Float[Tensor, "*batch n n"]:
-        x = s.x / self.temperature
-        kernel = torch.exp(-(x.unsqueeze(-1) - s.back(x).unsqueeze(-2)).abs())
-        kernel = kernel * s.weight.unsqueeze(-1) * s.back(s.weight).unsqueeze(-2)
-        return kernel / torch.where(s.valid, kernel.sum(-1), 1.0).unsqueeze(-1)
+    def _dense(
+        self, s: SortedScores, broken: Bool[Tensor, "*batch 1"]
+    ) -> Float[Tensor, "*batch n n"]:
+        x = torch.where(broken, torch.nan, s.x / self.temperature)
+        matrix: Tensor = softsort_matrix(x, s.count, s.order, s.hard.dtype == torch.float32)
+        return matrix

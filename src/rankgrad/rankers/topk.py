@@ -16,7 +16,7 @@ from rankgrad.checks import (
     check_same_device,
     compute_dtype,
 )
-from rankgrad.operators import batched, operator, rows
+from rankgrad.operators import batched, operator, rows, shaped
 
 __all__ = ["soft_topk"]
 
@@ -28,7 +28,7 @@ def _soft_topk(
     """Return the indicators and, for backward, the thresholds; k and scale are float64."""
     serve = kernels.implementation("soft_topk", x.device)
     out, threshold = serve(rows(x), rows(mask), k.reshape(-1), scale.reshape(-1), log)
-    return out.view(x.shape), threshold.view(*k.shape, 2)
+    return shaped(out, x.shape), shaped(threshold, torch.Size((*k.shape, 2)))
 
 
 @operator("soft_topk_vjp")
@@ -39,7 +39,7 @@ def _soft_topk_vjp(
     out, grad_k, grad_scale = serve(
         rows(grad), rows(x), rows(mask), threshold.reshape(-1, 2), scale.reshape(-1), log
     )
-    return out.view(x.shape), grad_k.view(scale.shape), grad_scale.view(scale.shape)
+    return shaped(out, x.shape), shaped(grad_k, scale.shape), shaped(grad_scale, scale.shape)
 
 
 @_soft_topk.register_fake

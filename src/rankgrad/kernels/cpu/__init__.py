@@ -3,6 +3,7 @@
 from rankgrad.kernels.cpu.ahead import negatives_ahead
 from rankgrad.kernels.cpu.contrast import contrast_rows
 from rankgrad.kernels.cpu.coupling import coupling_apply, coupling_logsumexp
+from rankgrad.kernels.cpu.directions import ranksim_directions, ranksim_turn
 from rankgrad.kernels.cpu.distances import contrast_vjp, distances
 from rankgrad.kernels.cpu.dominance import dominance
 from rankgrad.kernels.cpu.isotonic import (
@@ -11,11 +12,17 @@ from rankgrad.kernels.cpu.isotonic import (
     project_sort,
     project_sort_vjp,
 )
+from rankgrad.kernels.cpu.matrices import (
+    coupling_matrix,
+    coupling_matrix_vjp,
+    softsort_matrix,
+    softsort_matrix_vjp,
+)
 from rankgrad.kernels.cpu.network import network_apply, network_gradient
 from rankgrad.kernels.cpu.pairwise import pairwise, pairwise_order
 from rankgrad.kernels.cpu.positives import find_positives
 from rankgrad.kernels.cpu.ranking import hard_rank
-from rankgrad.kernels.cpu.ranksim import ranksim_pull, ranksim_rows
+from rankgrad.kernels.cpu.ranksim import ranksim_order, ranksim_pull, ranksim_rows
 from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
 from rankgrad.kernels.cpu.softsort import softsort_sums
 from rankgrad.kernels.cpu.sorting import argsort
@@ -28,6 +35,8 @@ __all__ = [
     "contrast_vjp",
     "coupling_apply",
     "coupling_logsumexp",
+    "coupling_matrix",
+    "coupling_matrix_vjp",
     "distances",
     "dominance",
     "find_positives",
@@ -41,12 +50,17 @@ __all__ = [
     "project_rank_vjp",
     "project_sort",
     "project_sort_vjp",
+    "ranksim_directions",
+    "ranksim_order",
     "ranksim_pull",
     "ranksim_rows",
+    "ranksim_turn",
     "soft_retrieval",
     "soft_retrieval_backward",
     "soft_topk",
     "soft_topk_vjp",
+    "softsort_matrix",
+    "softsort_matrix_vjp",
     "softsort_sums",
     "spread_to_negatives",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor
 from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import by_rows
-from rankgrad.kernels.cpu.sorting import sort_rows
+from rankgrad.kernels.cpu.sorting import sort_row
 
 __all__ = ["project_rank", "project_rank_vjp", "project_sort", "project_sort_vjp"]
 
@@ -115,17 +115,17 @@ def _pool_entropic_sort(y: Any, m: Any, strength: Any, begin: Any, mass: Any, le
 
 @jit()
 def _rank_rows(
-    x: Any, mask: Any, order: Any, strength: Any, entropic: Any, out: Any, block: Any,
-    start: Any, stop: Any,
-) -> None:  # fmt: skip
+    x: Any, mask: Any, strength: Any, entropic: Any, out: Any, block: Any, start: Any, stop: Any
+) -> None:
     n = x.shape[1]
-    at = np.empty(n, np.int64)
+    order, at = np.empty(n, np.int64), np.empty(n, np.int64)
     begin = np.empty(n + 1, np.int64)
     y, t, a, b = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for row in range(start, stop):
+        sort_row(x[row], order, True)
         m = 0
         for j in range(n):
-            i = order[row, j]
+            i = order[j]
             if mask is None or mask[row, i]:
                 at[m] = i
                 y[m] = x[row, i]
@@ -184,18 +184,18 @@ def _rank_rows(
 
 @jit()
 def _sort_rows(
-    x: Any, mask: Any, order: Any, strength: Any, entropic: Any, out: Any, block: Any,
-    start: Any, stop: Any,
-) -> None:  # fmt: skip
+    x: Any, mask: Any, strength: Any, entropic: Any, out: Any, block: Any, start: Any, stop: Any
+) -> None:
     n = x.shape[1]
-    at = np.empty(n, np.int64)
+    order, at = np.empty(n, np.int64), np.empty(n, np.int64)
     begin = np.empty(n + 1, np.int64)
     y, t, a, b = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     step = 1.0 / strength
     for row in range(start, stop):
+        sort_row(x[row], order, True)
         m = 0
         for j in range(n):
-            i = order[row, j]
+            i = order[j]
             if mask is None or mask[row, i]:
                 at[m] = i
                 y[m] = x[row, i]
@@ -288,16 +288,9 @@ def _projected(
     rows: Callable[..., None], x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
     values = array(x)
-    order = np.empty(values.shape, np.int64)
     out = np.empty_like(values)
     block = np.empty(values.shape, np.int32)
-    flags = array(mask)
-
-    def sort_and_pool(start: int, stop: int) -> None:
-        sort_rows(values, order, True, start, stop)
-        rows(values, flags, order, strength, entropic, out, block, start, stop)
-
-    by_rows(sort_and_pool, values.shape)
+    by_rows(rows, values.shape, values, array(mask), strength, entropic, out, block)
     return torch.from_numpy(out), torch.from_numpy(block)
 
 

@@ -1,4 +1,4 @@
-"""RankSim's rows: both rankings, their error and its blackbox gradient in one visit of a row."""
+"""RankSim: who takes part; both rankings of a row, their error and its gradient in one visit."""
 
 from functools import partial
 from typing import Any
@@ -7,15 +7,55 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
+from rankgrad.kernels.cpu.directions import LONG
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import by_rows, pieces, run
 from rankgrad.kernels.cpu.ranking import hard_rank
-from rankgrad.kernels.cpu.sorting import sort_rows
+from rankgrad.kernels.cpu.sorting import sort_row
 from rankgrad.kernels.reference.ranksim import ranksim_rows as by_torch
 
-__all__ = ["ranksim_pull", "ranksim_rows"]
+__all__ = ["ranksim_order", "ranksim_pull", "ranksim_rows"]
 
 _TILE = 32  # a tile and its mirror image stay in the first cache
+
+
+@jit()
+def _choose(labels: Any, order: Any, mask: Any, distinct: Any, out: Any) -> Any:
+    """Write who takes part, by label; return how many."""
+    m = 0
+    for i in order:
+        if mask is None or mask[i]:
+            out[m] = i
+            m += 1
+    values = np.empty(m, labels.dtype)
+    at = np.empty(m, np.int64)
+    for column in range(labels.shape[1] - 1, -1, -1):
+        before = out[:m].copy()
+        for k in range(m):
+            values[k] = labels[before[k], column]
+        sort_row(values, at, False)
+        for k in range(m):
+            out[k] = before[at[k]]
+    if not distinct:
+        return m
+    kept = 0
+    last = np.int64(-1)
+    for k in range(m):
+        opens = last < 0
+        for column in range(labels.shape[1]):
+            opens |= labels[out[k], column] != labels[last, column]
+        last = out[k]
+        if opens:
+            out[kept] = last
+            kept += 1
+    return kept
+
+
+def ranksim_order(labels: Tensor, order: Tensor, mask: Tensor | None, distinct: bool) -> Tensor:
+    """As the function of this name in :mod:`rankgrad.kernels.reference.ranksim`."""
+    out = torch.empty_like(order)
+    return out[: _choose(array(labels), array(order), array(mask), distinct, out.numpy())]
 
 
 @jit()
@@ -44,11 +84,26 @@ def _share(values: Any, at: Any, level: Any, out: Any) -> None:
 
 @jit()
 def _average_ranks(x: Any, order: Any, held: Any, level: Any, out: Any) -> None:
-    """Write the ranks of ``x[0]``, largest first, over its length."""
-    sort_rows(x, order, True, 0, 1)
+    """Write the ranks of ``x``, largest first, over its length."""
+    sort_row(x, order, True)
     for k in range(held.shape[0]):
-        held[k] = x[0, order[0, k]]
-    _share(held, order[0], level, out)
+        held[k] = x[order[k]]
+    _share(held, order, level, out)
+
+
+@jit()
+def _nearer(labels: Any, here: Any, low: Any, high: Any) -> Any:
+    """Return the distance and place of the nearer of two labels, and who is next on either side.
+
+    Which side it is is as good as random: chosen without a branch, which would be mispredicted
+    half of the time.
+    """
+    below = here - labels[low]
+    above = labels[high] - here
+    upwards = above < below
+    step = np.int64(upwards)
+    distance = above if upwards else below
+    return distance, high if upwards else low, low - (1 - step), high + step
 
 
 @jit()
@@ -56,8 +111,7 @@ def _label_ranks(labels: Any, i: Any, far: Any, at: Any, level: Any, out: Any) -
     """Write the ranks of all ascending labels by their distance to the i-th.
 
     The two sides are merged from the nearest labels on and from the farthest on at once: two chains
-    of steps that wait for nothing of each other. Which side is next is as good as random, so it is
-    chosen without a branch, which would be mispredicted half of the time.
+    of steps that wait for nothing of each other.
     """
     n = labels.shape[0]
     here = labels[i]
@@ -68,13 +122,7 @@ def _label_ranks(labels: Any, i: Any, far: Any, at: Any, level: Any, out: Any) -
     k = 0
     last = n - 1
     while low > bottom and high < top:  # two on either side: one for each chain
-        below = here - labels[low]
-        above = labels[high] - here
-        upwards = above < below
-        far[k] = above if upwards else below
-        at[k] = high if upwards else low
-        high += np.int64(upwards)
-        low -= np.int64(not upwards)
+        far[k], at[k], low, high = _nearer(labels, here, low, high)
         k += 1
         below = here - labels[bottom]
         above = labels[top] - here
@@ -85,13 +133,7 @@ def _label_ranks(labels: Any, i: Any, far: Any, at: Any, level: Any, out: Any) -
         bottom += np.int64(not upwards)
         last -= 1
     while low >= bottom and high <= top:
-        below = here - labels[low]
-        above = labels[high] - here
-        upwards = above < below
-        far[k] = above if upwards else below
-        at[k] = high if upwards else low
-        high += np.int64(upwards)
-        low -= np.int64(not upwards)
+        far[k], at[k], low, high = _nearer(labels, here, low, high)
         k += 1
     while low >= bottom:
         far[k] = here - labels[low]
@@ -123,8 +165,8 @@ def _visit(
 ) -> None:  # fmt: skip
     """Write the loss of each row, and its slope if there is room for it."""
     m = labels.shape[0]
-    moved = np.empty((1, m), x.dtype)
-    order = np.empty((1, m), np.int64)
+    moved = np.empty(m, x.dtype)
+    order = np.empty(m, np.int64)
     at = np.empty(m, np.int64)
     held = np.empty(m, x.dtype)
     far = np.empty(m, labels.dtype)
@@ -136,14 +178,13 @@ def _visit(
             loss[i] = np.nan
             slope[i, :m] = np.nan
             continue
-        moved[0, :] = row  # in the layout that the sort is compiled for already
-        _average_ranks(moved, order, held, level, ranks)
+        _average_ranks(row, order, held, level, ranks)
         _label_ranks(labels, i, far, at, level, wanted)
         total = 0.0
         for k in range(m):
             error = ranks[k] - wanted[k]
             total += np.float64(error) * error
-            moved[0, k] = row[k] + step * error
+            moved[k] = row[k] + step * error
         loss[i] = total / m
         if slope.shape[1] > 0:
             out = slope[i, :m]
@@ -190,6 +231,6 @@ def ranksim_pull(slope: Tensor, grad: Tensor) -> Tensor:
     s = slope.detach().contiguous().numpy()
     g = grad.detach().contiguous().numpy()
     out = np.empty_like(s)
-    parts = len(pieces(s.size, 1 << 15, 4))
+    parts = len(pieces(s.size, LONG, 4))
     run([partial(_pull, s, g, out, first, parts) for first in range(parts)])
     return torch.from_numpy(out)

@@ -14,10 +14,22 @@ from rankgrad.kernels.reference.isotonic import (
     project_sort,
     project_sort_vjp,
 )
+from rankgrad.kernels.reference.matrices import (
+    coupling_matrix,
+    coupling_matrix_vjp,
+    softsort_matrix,
+    softsort_matrix_vjp,
+)
 from rankgrad.kernels.reference.network import network_apply, network_gradient
 from rankgrad.kernels.reference.pairwise import pairwise, pairwise_order
 from rankgrad.kernels.reference.ranking import hard_rank
-from rankgrad.kernels.reference.ranksim import ranksim_pull, ranksim_rows
+from rankgrad.kernels.reference.ranksim import (
+    ranksim_directions,
+    ranksim_order,
+    ranksim_pull,
+    ranksim_rows,
+    ranksim_turn,
+)
 from rankgrad.kernels.reference.retrieval import soft_retrieval, soft_retrieval_backward
 from rankgrad.kernels.reference.softsort import softsort_sums
 from rankgrad.kernels.reference.sorting import argsort
@@ -29,6 +41,8 @@ __all__ = [
     "contrast_vjp",
     "coupling_apply",
     "coupling_logsumexp",
+    "coupling_matrix",
+    "coupling_matrix_vjp",
     "distances",
     "dominance",
     "find_positives",
@@ -42,12 +56,17 @@ __all__ = [
     "project_rank_vjp",
     "project_sort",
     "project_sort_vjp",
+    "ranksim_directions",
+    "ranksim_order",
     "ranksim_pull",
     "ranksim_rows",
+    "ranksim_turn",
     "soft_retrieval",
     "soft_retrieval_backward",
     "soft_topk",
     "soft_topk_vjp",
+    "softsort_matrix",
+    "softsort_matrix_vjp",
     "softsort_sums",
     "spread_to_negatives",
 ]

@@ -1,4 +1,4 @@
-"""RankSim's rows by PyTorch: rank errors, and their blackbox gradient."""
+"""RankSim by PyTorch: who takes part, directions, rank errors and their blackbox gradient."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,58 @@ from torch import Tensor
 
 from rankgrad.kernels.reference.ranking import hard_rank
 
-__all__ = ["ranksim_pull", "ranksim_rows"]
+__all__ = [
+    "ranksim_directions",
+    "ranksim_order",
+    "ranksim_pull",
+    "ranksim_rows",
+    "ranksim_turn",
+]
+
+
+def ranksim_order(labels: Tensor, order: Tensor, mask: Tensor | None, distinct: bool) -> Tensor:
+    """Return the samples by ascending ``labels`` [n, L]; with ``distinct`` one of each label.
+
+    Equal ones come as in ``order``, and the first of them is the one. Masked samples are left out.
+    The size of the result depends on the data.
+    """
+    if mask is not None:
+        order = order[mask[order]]
+    for column in reversed(range(labels.shape[1])):
+        order = order[labels[order, column].argsort(stable=True)]
+    if not distinct:
+        return order
+    ordered = labels[order]
+    opens = torch.ones_like(order, dtype=torch.bool)
+    opens[1:] = (ordered[1:] != ordered[:-1]).any(-1)
+    return order[opens]
+
+
+def ranksim_directions(
+    points: Tensor, order: Tensor, count: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return rows of ``points`` [n, d] scaled to length one, and by what; in the given order.
+
+    Rows of zeros stay, scale 0; so do those from the ``count``-th on, whatever they hold.
+    """
+    points = points.index_select(0, order)
+    if points.numel() == 0:
+        return points, points.new_zeros(points.shape[0], 1)
+    # Magnitude one before squaring, so that nothing leaves the range of the dtype.
+    size = points.abs().amax(-1, keepdim=True)
+    zero = size == 0
+    if count is not None:
+        zero |= torch.arange(points.shape[0], device=points.device)[:, None] >= count
+    units = torch.where(zero, 0.0, points / torch.where(zero, 1.0, size))
+    shrink = torch.where(zero, 0.0, 1 / torch.linalg.vector_norm(units, dim=-1, keepdim=True))
+    return units * shrink, shrink / torch.where(zero, 1.0, size)
+
+
+def ranksim_turn(pull: Tensor, units: Tensor, shrink: Tensor, order: Tensor, n: int) -> Tensor:
+    """Return the gradient of the ``n`` points for that of their directions ``units``."""
+    along = (pull * units).sum(-1, keepdim=True)
+    turned = torch.addcmul(pull, along, units, value=-1) * shrink
+    return pull.new_zeros(n, pull.shape[1]).index_copy_(0, order, turned)
 
 
 def ranksim_rows(

@@ -118,6 +118,8 @@ def test_train_prints_regions_and_metrics_and_goes_on(
 
 def test_train_puts_methods_together(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more, text in (
+        ([], "mse lds:window=gaussian,size=5,sigma=2 rnc:weight=1,start=0,temperature=1"),
+        (["--lds"], "mse lds:window=gaussian,size=5,sigma=2; 1 epochs"),
         (["--method", "LDS + RnC", "--loss", "huber"], "huber:beta=1 lds"),
         (["--method", "l1 rnc"], "l1 rnc:weight=1"),
         (["--preset", "stsb-inverse-ranksim", "--fds", "size=3"], "inverse fds:window"),

@@ -29,8 +29,13 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     method = parser.add_argument_group("method").add_argument
-    method("--method", metavar="NAME", help="by name, see rankgrad compare regression --list")
-    method("--loss", metavar="TEXT", help="mse (default), l1, huber:beta=1, balanced-mse, ...")
+    method(
+        "--method",
+        metavar="NAME",
+        help="by name, see rankgrad compare regression --list (default, where nothing else here is "
+        "said: LDS + RnC)",
+    )
+    method("--loss", metavar="TEXT", help="mse (otherwise the default), l1, huber:beta=1, ...")
     method("--reweight", choices=("none", "inverse", "sqrt-inverse"), help="weights for rare ones")
     method("--lds", nargs="?", const="", metavar="OPTIONS", help="smooth the label counts")
     method("--fds", nargs="?", const="", metavar="OPTIONS", help="smooth the features")
@@ -104,11 +109,13 @@ def run(options: argparse.Namespace) -> int:
 def _method(options: argparse.Namespace) -> "RegressionMethod":
     """Put the method together: preset or name, then what single options add."""
     from rankgrad.recipes.regression.method import LOSSES, MethodError, describe, parse_method
-    from rankgrad.recipes.regression.methods import METHODS, chosen
+    from rankgrad.recipes.regression.methods import METHODS, RECOMMENDED, chosen
 
     preset: dict[str, Any] = preset_values(options)
+    parts = ("loss", "reweight", "lds", "fds", "rrt", "pretrain")
+    named = options.term or any(getattr(options, part) is not None for part in parts)
     try:
-        text = preset.get("method", "mse")
+        text = preset.get("method", "mse" if named else METHODS[RECOMMENDED])
         if options.method is not None:
             known = options.method.lower() in (name.lower() for name in METHODS)
             text = describe(chosen([options.method])[0]) if known else options.method

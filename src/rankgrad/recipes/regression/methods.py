@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rankgrad.recipes.regression.method import MethodError, RegressionMethod, parse_method
 
-__all__ = ["DEFAULT_METHODS", "METHODS", "chosen"]
+__all__ = ["DEFAULT_METHODS", "METHODS", "RECOMMENDED", "chosen"]
 
 METHODS: dict[str, str] = {
     "L1": "l1",
@@ -34,6 +34,9 @@ METHODS: dict[str, str] = {
 """Methods by name, each at its default setting."""
 
 DEFAULT_METHODS = ("L1", "MSE", "LDS", "LDS + RankSim", "LDS + RnC")
+
+RECOMMENDED = "LDS + RnC"
+"""What to begin with; docs/regression.md says on what it was the best."""
 
 
 def chosen(names: Sequence[str], own: Sequence[str] = ()) -> tuple[RegressionMethod, ...]:

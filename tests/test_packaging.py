@@ -40,6 +40,7 @@ ROOMS = [
     "sorting",
     "kernels",
     "operators",
+    "dispatching",
     "comparisons",
     "checks",
     "files",

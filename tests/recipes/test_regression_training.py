@@ -23,7 +23,7 @@ from rankgrad.recipes.regression.optimization import learning_rate_schedule
 from rankgrad.recipes.regression.overview import histogram_lines, overview
 from rankgrad.recipes.regression.settings import RegressionSettings
 from rankgrad.recipes.regression.training import train
-from rankgrad.recipes.regression.tuning import candidates, tune
+from rankgrad.recipes.regression.tuning import candidates, chosen_settings, tuning_study
 from recipes.toy_study import Recorder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -280,8 +280,9 @@ def test_tuning_takes_the_lowest_validation_error(
     settings: RegressionSettings, tmp_path: Path
 ) -> None:
     methods = (parse_method("A", "mse"), parse_method("B", "mse rnc"))
-    store = RunStore(tmp_path)
-    best, runs = tune(methods, settings, 3, store, Recorder(), seed=0, workers=1)
+    study = tuning_study(methods, settings, 3, seed=0)
+    runs = run_study(study, RunStore(tmp_path), Recorder(), workers=1)
+    best = chosen_settings(methods, study, runs)
     assert [m.name for m in best] == ["A", "B"]
     assert len(runs) == 6
     for method in best:

@@ -1,7 +1,7 @@
 """``rankgrad compare regression``: methods for rare labels, seed by seed, on data of yours."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from rankgrad.commands._regression import (
 )
 from rankgrad.commands._study import run_stored
 from rankgrad.commands._terminal import make_console, make_table
-from rankgrad.commands.errors import CommandError, require, study_errors
+from rankgrad.commands.errors import CommandError, require
 from rankgrad.commands.options import add_study_options, command_line, positive
 
 if TYPE_CHECKING:
@@ -133,48 +133,25 @@ def _run(
 ) -> "tuple[Study, list[StoredRun], list[StoredRun]]":
     from rankgrad.recipes.experiments import RunStore, Study
     from rankgrad.recipes.regression.training import train
+    from rankgrad.recipes.regression.tuning import chosen_settings, tuning_study
 
     tuned: list[StoredRun] = []
+    if options.tune:
+        with _refusals():
+            trials = tuning_study(methods, settings, options.tune, options.first_seed)
+        console.print(f"{options.tune} trials for every method, by validation error")
+        store = RunStore(folder / "tuning")
+        tuned = run_stored(options, trials, store, console, _headline("validation", "val_mae"))
+        methods = chosen_settings(methods, trials, tuned)
+    seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
     with _refusals():
-        if options.tune:
-            methods, tuned = _tuned(options, methods, settings, folder, console)
-        seeds = tuple(range(options.first_seed, options.first_seed + options.seeds))
         study = Study("regression", settings, methods, seeds, train)
-
-    def headline(metrics: dict[str, float]) -> str:
-        return f"balanced test MAE {metrics['mae_balanced']:.4g}"
-
-    return study, run_stored(options, study, RunStore(folder), console, headline), tuned
+    runs = run_stored(options, study, RunStore(folder), console, _headline("test", "mae"))
+    return study, runs, tuned
 
 
-def _tuned(
-    options: argparse.Namespace,
-    methods: "tuple[RegressionMethod, ...]",
-    settings: "RegressionSettings",
-    folder: Path,
-    console: "Console",
-) -> "tuple[tuple[RegressionMethod, ...], list[StoredRun]]":
-    from rankgrad.recipes.experiments import RunStore, progress_display
-    from rankgrad.recipes.regression.tuning import tune
-
-    trials = RunStore(folder / "tuning")
-    console.print(f"{options.tune} trials for every method, by validation error")
-    display = progress_display(
-        console, lambda m: f"balanced validation MAE {m['val_mae_balanced']:.4g}"
-    )
-    with study_errors():
-        trials.folder.mkdir(parents=True, exist_ok=True)
-        if options.fresh:
-            trials.clear()
-        return tune(
-            methods,
-            settings,
-            options.tune,
-            trials,
-            display,
-            seed=options.first_seed,
-            workers=options.workers,
-        )
+def _headline(part: str, metric: str) -> Callable[[dict[str, float]], str]:
+    return lambda metrics: f"balanced {part} MAE {metrics[f'{metric}_balanced']:.4g}"
 
 
 @contextmanager

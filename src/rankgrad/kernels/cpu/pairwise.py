@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rankgrad.comparisons import Comparison
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.laplace import laplace_sums
 from rankgrad.kernels.cpu.parallel import pieces, run
@@ -106,7 +107,7 @@ def pairwise(
         partial(_gather, k.detach().numpy(), k_order.numpy(), mirrored, ks, k_to),
     ]
     run(gathers, qs.shape[0] > _GRAIN)
-    ws = None if w is None else w.detach().contiguous().numpy().reshape(-1)[k_to]
+    ws = None if w is None else array(w).reshape(-1)[k_to]
     if q_segments is None or k_segments is None:
         starts = np.arange(rows + 1) * n_q
         low, high = np.arange(rows) * n_k, np.arange(1, rows + 1) * n_k

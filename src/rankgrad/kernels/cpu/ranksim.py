@@ -199,7 +199,7 @@ def ranksim_rows(
     """As the function of this name in :mod:`rankgrad.kernels.reference.ranksim`."""
     if labels.shape[1] != 1:  # no order of the labels to merge along
         return by_torch(similarity, labels, count, strength, want_slope, hard_rank)
-    x = similarity.detach().contiguous().numpy()
+    x = array(similarity)
     n = x.shape[0]
     m = n if count is None else int(count)
     loss = np.zeros(n, x.dtype)
@@ -228,8 +228,8 @@ def _pull(slope: Any, grad: Any, out: Any, first: Any, every: Any) -> None:
 
 def ranksim_pull(slope: Tensor, grad: Tensor) -> Tensor:
     """As the function of this name in :mod:`rankgrad.kernels.reference.ranksim`."""
-    s = slope.detach().contiguous().numpy()
-    g = grad.detach().contiguous().numpy()
+    s = array(slope)
+    g = array(grad)
     out = np.empty_like(s)
     parts = len(pieces(s.size, LONG, 4))
     run([partial(_pull, s, g, out, first, parts) for first in range(parts)])

@@ -9,6 +9,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 from torch import Tensor
 
+from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
 
@@ -245,7 +246,7 @@ def argsort_into(x: Any, order: Any, descending: bool) -> None:
 
 def argsort(x: Tensor, descending: bool) -> Tensor:
     """Return the stable argsort (int64) of each row of ``x`` [rows, n]; NaN counts as largest."""
-    values = x.detach().contiguous().numpy()
+    values = array(x)
     order = np.empty(values.shape, np.int64)
     argsort_into(values, order, descending)
     return torch.from_numpy(order)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from rankgrad.kernels.reference.ranksim import ranksim_pull
+
 __all__ = ["contrast_rows", "contrast_vjp", "distances"]
 
 
@@ -63,7 +65,6 @@ def contrast_rows(
 
 def contrast_vjp(grad: Tensor, slope: Tensor, distance: Tensor, points: Tensor) -> Tensor:
     """Return the gradient for ``points`` by that of the anchors; coinciding points pull nowhere."""
-    pull = grad[:, None] * slope
-    pull = pull + pull.mT
+    pull = ranksim_pull(slope, grad)
     vjp: Tensor = torch.ops.aten._cdist_backward(pull, points, points, 2.0, distance)
     return vjp

@@ -96,6 +96,6 @@ def ranksim_rows(
 
 
 def ranksim_pull(slope: Tensor, grad: Tensor) -> Tensor:
-    """Return ``grad_i slope_ij + grad_j slope_ji``: a similarity belongs to two rows."""
+    """Return ``grad_i slope_ij + grad_j slope_ji``: a pair belongs to two rows."""
     pull = grad[:, None] * slope
     return pull + pull.mT

@@ -60,6 +60,8 @@ def learning_curves(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[F
             for method in methods
         }
 
+    errors = table("val_mae")
+    pretrained = any(np.isnan(rows[:, 0]).any() for rows in errors.values())
     return [
         charts.curves(
             table("train_loss"),
@@ -72,13 +74,14 @@ def learning_curves(runs: Sequence[StoredRun], methods: Sequence[str]) -> list[F
             "different units: compare their shapes, not their heights.",
         ),
         charts.curves(
-            table("val_mae"),
+            errors,
             x_label="epoch",
             y_label="validation MAE",
             title="Validation error",
             alt="Validation MAE over the epochs, one line for each method.",
             caption="Balanced over the labels: the mean of the MAE in each label bin. Bold: mean "
-            "over the seeds; faint: each seed. Pre-training predicts nothing yet: no error.",
+            "over the seeds; faint: each seed."
+            + (" Pre-training predicts nothing yet: no error." if pretrained else ""),
         ),
     ]
 

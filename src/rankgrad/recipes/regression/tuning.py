@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rankgrad.recipes.experiments import Display, RunStore, StoredRun, Study, run_study
+from rankgrad.recipes.experiments import StoredRun, Study
 from rankgrad.recipes.regression.method import RegressionMethod, Term
 from rankgrad.recipes.regression.settings import RegressionSettings
 from rankgrad.recipes.regression.training import train
 
-__all__ = ["candidates", "tune"]
+__all__ = ["candidates", "chosen_settings", "tuning_study"]
 
 # Factors of the learning rate, the weight decay and the weights of the terms. Every method gets
 # the first so many of them; where there is no term, the last factor goes to the weight decay too.
@@ -66,30 +66,24 @@ def _weighted(term: Term, factor: float) -> Term:
     )
 
 
-def tune(
-    methods: Sequence[RegressionMethod],
-    settings: RegressionSettings,
-    trials: int,
-    store: RunStore,
-    display: Display,
-    *,
-    seed: int,
-    workers: int,
-) -> tuple[tuple[RegressionMethod, ...], list[StoredRun]]:
-    """Return the methods, each at its best setting, and the runs that showed it.
+def tuning_study(
+    methods: Sequence[RegressionMethod], settings: RegressionSettings, trials: int, seed: int
+) -> Study:
+    """Return the study that tries so many settings of every method, with one seed.
 
-    Best is the lowest label-balanced validation error of one run with ``seed``.
+    Raises:
+        ValueError: see :func:`candidates`.
     """
-    tried = {method.name: candidates(method, settings, trials) for method in methods}
-    study = Study(
-        "regression tuning",
-        settings,
-        tuple(candidate for row in tried.values() for candidate in row),
-        (seed,),
-        train,
-    )
-    runs = run_study(study, store, display, workers=workers)
+    tried = [candidate for m in methods for candidate in candidates(m, settings, trials)]
+    return Study("regression tuning", settings, tuple(tried), (seed,), train)
+
+
+def chosen_settings(
+    methods: Sequence[RegressionMethod], study: Study, runs: Sequence[StoredRun]
+) -> tuple[RegressionMethod, ...]:
+    """Return the methods, each at the setting with the lowest label-balanced validation error."""
     error = {run.method: run.metrics["val_mae_balanced"] for run in runs}
-    best = [min(row, key=lambda candidate: error[candidate.name]) for row in tried.values()]
-    named = zip(best, methods, strict=True)
-    return tuple(replace(chosen, name=method.name) for chosen, method in named), runs
+    trials = len(study.methods) // len(methods)
+    rows = (study.methods[i * trials : (i + 1) * trials] for i in range(len(methods)))
+    best = [min(row, key=lambda candidate: error[candidate.name]) for row in rows]
+    return tuple(replace(b, name=m.name) for b, m in zip(best, methods, strict=True))

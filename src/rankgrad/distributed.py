@@ -114,6 +114,14 @@ def gather_shards(x: Tensor, group: Any) -> list[Tensor]:
     return [part[:size].to(x.dtype) for part, size in zip(received, sizes, strict=True)]
 
 
+def gather_alike(x: Tensor, group: Any) -> list[Tensor]:
+    """Return every worker's ``x``, which nobody checks to be of one shape; no gradient."""
+    sent = x.detach().contiguous()
+    received = [torch.empty_like(sent) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(received, sent, group=group)
+    return received
+
+
 def first_of(x: Tensor, group: Any) -> int:
     """Return where this worker's ``x`` starts among the rows that :func:`all_gather` joins."""
     return sum(shape[0] for shape in shapes(x, group)[: dist.get_rank(group)])

@@ -106,7 +106,7 @@ def test_detection(compiler: Compiler, delta: float, dtype: torch.dtype) -> None
     for exact_one in (False, True):
         constants = {"EXACT_ONE": exact_one, "BLOCK": 1024}
         positives._tally[(1,)](x, groups, 300, **constants)
-        positives._collect[(1,)](x, groups, groups, groups, 300, **constants)
+        positives._collect[(1,)](x, groups, groups, groups, 300, 300, **constants)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -31,6 +31,17 @@ OPERATIONS: list[Callable[[Tensor], Tensor]] = [
     ),
     lambda x: rg.rankers.SortingNetwork("bitonic")(x.flatten()),
     lambda x: rg.RankSimLoss(unique="none")(x[:, :8], x[:, 9]),
+    *(
+        lambda x, loss_fn=loss_fn, ids=ids, more=more: loss_fn(
+            x, (x.detach().frac() > 0.9).float(), *more(x), ids(x)
+        )
+        for ids in (lambda x: None, lambda x: (x.detach() * 4).long())
+        for loss_fn, more in (
+            (rg.RankSortLoss(max_positives=9000), lambda x: ()),
+            (rg.APLoss(max_positives=9000), lambda x: ()),
+            (rg.ALRPLoss(max_positives=9000), lambda x: (torch.ones(9000, device=x.device),)),
+        )
+    ),
 ]
 
 

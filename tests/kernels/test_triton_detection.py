@@ -144,6 +144,22 @@ def test_finds_positives(call: Callable[..., Any], n: int, exact_one: bool) -> N
         assert call("find_positives", targets, exact_one)[1]
 
 
+@pytest.mark.parametrize("n", [0, 1, 1023, 2500])
+@pytest.mark.parametrize("most", [1, 300, 3000])
+def test_finds_at_most_so_many(call: Callable[..., Any], n: int, most: int) -> None:
+    torch.manual_seed(0)
+    targets = torch.randn(n).round() / 2
+    places, count, broken = call("find_at_most", targets, False, most)
+    wanted = (targets > 0).nonzero().squeeze(1)
+    assert count == len(wanted)
+    assert not broken
+    assert torch.equal(places[: len(wanted)], wanted[:most])
+    assert (places[len(wanted) :] == -1).all()
+    if n:
+        targets[n // 2] = torch.nan
+        assert call("find_at_most", targets, False, most)[2]
+
+
 @pytest.mark.parametrize("delta", [0.0, 0.5])
 @pytest.mark.parametrize("p", [0, 1, 32, 75])
 def test_dominance(call: Callable[..., Any], p: int, delta: float) -> None:
@@ -163,22 +179,30 @@ def test_dominance(call: Callable[..., Any], p: int, delta: float) -> None:
     torch.testing.assert_close(out, weights @ (h * partner).T, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("positives", [0, 75])
 @pytest.mark.parametrize(
     ("loss_fn", "dtype"),
     [
         (rg.RankSortLoss(), torch.float16),
         (rg.RankSortLoss(), torch.float64),
         (rg.RankSortLoss(delta=0.0), torch.float32),
+        (rg.RankSortLoss(max_positives=75), torch.float64),
+        (rg.RankSortLoss(delta=0.0, max_positives=150), torch.float32),
         (rg.APLoss(), torch.float32),
+        (rg.APLoss(max_positives=200), torch.float32),
     ],
-    ids=str,
+    ids=repr,
 )
-def test_losses_and_gradients(device: str, loss_fn: Any, dtype: torch.dtype) -> None:
+def test_losses_and_gradients(
+    device: str, loss_fn: Any, dtype: torch.dtype, positives: int, several: bool
+) -> None:
     torch.manual_seed(0)
     x = torch.randn(1500).to(device, dtype)
-    t = torch.where(torch.rand(1500) < 0.05, torch.rand(1500), 0.0).to(device)
-    t = (t > 0).float() if isinstance(loss_fn, rg.APLoss) else t
-    groups = torch.arange(1500, device=device) % 2
+    t = torch.zeros(1500)
+    t[torch.randperm(1500)[:positives]] = 1 - torch.rand(positives)
+    t = (t.ceil() if isinstance(loss_fn, rg.APLoss) else t).to(device)
+    groups = torch.arange(1500, device=device) % 2 if several else None
     results = []
     for backend in ("triton", "reference"):
         logits = x.clone().requires_grad_()

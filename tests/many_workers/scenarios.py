@@ -47,7 +47,9 @@ def _detections(positives: int, n: int = 240) -> Callable[[torch.Generator], Bat
     return make
 
 
-def _rank_sort(reduction: str, segments: bool = False, delta: float = 0.5) -> Loss:
+def _rank_sort(
+    reduction: str, segments: bool = False, delta: float = 0.5, most: int | None = None
+) -> Loss:
     def loss(batch: Batch, group: object) -> Tensor:
         if reduction == "mean" and not segments:
             return rg.RankSortLoss(delta=delta, group=group)(batch["scores"], batch["targets"])
@@ -58,6 +60,7 @@ def _rank_sort(reduction: str, segments: bool = False, delta: float = 0.5) -> Lo
             segments=batch["segments"] if segments else None,
             reduction=reduction,
             group=group,
+            max_positives=most,
         )
         return ranking + 0.7 * sorting
 
@@ -73,6 +76,26 @@ def _alrp(batch: Batch, group: object) -> Tensor:
     positive = (batch["targets"] > 0).long() - (batch["targets"] < 0).long()
     errors = batch["errors"][positive == 1]
     return rg.ALRPLoss(localization_weight=0.5, group=group)(batch["scores"], positive, errors)
+
+
+def _ap_at_most(batch: Batch, group: object) -> Tensor:
+    positive = (batch["targets"] > 0).long() - (batch["targets"] < 0).long()
+    return rg.APLoss(group=group, max_positives=35)(batch["scores"], positive)
+
+
+def _alrp_at_most(batch: Batch, group: object) -> Tensor:
+    positive = (batch["targets"] > 0).long() - (batch["targets"] < 0).long()
+    given = torch.nn.functional.pad(batch["errors"][positive == 1], (0, 40), value=torch.nan)[:40]
+    loss_fn = rg.ALRPLoss(localization_weight=0.5, group=group, max_positives=40)
+    return loss_fn(batch["scores"], positive, given, batch["segments"])
+
+
+def _too_many(batch: Batch, group: object) -> Tensor:
+    """They stand on the first workers; the others raise as well."""
+    try:
+        return rg.APLoss(group=group, max_positives=3)(batch["scores"], batch["targets"] > 0)
+    except ValueError:
+        return 7.0 + 0.0 * batch["scores"].sum()
 
 
 def _samples(*shape: int, n: int = 41, classes: int = 4) -> Callable[[torch.Generator], Batch]:
@@ -162,9 +185,20 @@ SCENARIOS = {
     "rank_sort, by segment": Scenario(_detections(40), _rank_sort("sum", segments=True)),
     "rank_sort, by sample": Scenario(_detections(30), _rank_sort("none"), local=True),
     "rank_sort, no positives": Scenario(_detections(0), _rank_sort("mean")),
+    "rank_sort, at most": Scenario(_detections(30), _rank_sort("sum", most=30)),
+    "rank_sort, at most, by segment": Scenario(
+        _detections(40), _rank_sort("mean", segments=True, most=50)
+    ),
+    "rank_sort, at most, by sample": Scenario(
+        _detections(30), _rank_sort("none", most=31), local=True
+    ),
+    "rank_sort, at most, no positives": Scenario(_detections(0), _rank_sort("sum", most=3)),
     "ap": Scenario(_detections(30), _ap),
+    "ap, at most": Scenario(_detections(30), _ap_at_most),
     "ap, no positives": Scenario(_detections(0), _ap),
+    "ap, too many": Scenario(_detections(30), _too_many),
     "alrp": Scenario(_detections(30), _alrp, trained=("scores", "errors")),
+    "alrp, at most": Scenario(_detections(30), _alrp_at_most, trained=("scores", "errors")),
     "alrp, no positives": Scenario(_detections(0), _alrp, trained=("scores", "errors")),
     "spearman": _of_rows(rg.SpearmanLoss),
     "spearman, columns": _of_columns(rg.SpearmanLoss, ranker="projection", l1_weight=0.1),

@@ -20,7 +20,7 @@ from rankgrad.kernels.cpu.matrices import (
 )
 from rankgrad.kernels.cpu.network import network_apply, network_gradient
 from rankgrad.kernels.cpu.pairwise import pairwise, pairwise_order
-from rankgrad.kernels.cpu.positives import find_positives
+from rankgrad.kernels.cpu.positives import find_at_most, find_positives
 from rankgrad.kernels.cpu.ranking import hard_rank
 from rankgrad.kernels.cpu.ranksim import ranksim_order, ranksim_pull, ranksim_rows
 from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
@@ -39,6 +39,7 @@ __all__ = [
     "coupling_matrix_vjp",
     "distances",
     "dominance",
+    "find_at_most",
     "find_positives",
     "hard_rank",
     "negatives_ahead",

@@ -136,11 +136,14 @@ def negatives_ahead(
     Args:
         logits: [n], float32 or float64.
         targets: [n], 0 for negatives.
-        groups: [n] int64, the segment of each logit in the numbering of ``starts`` or -1.
+        groups: [n] int64, the segment of each logit in the numbering of ``starts`` or -1, never a
+            segment without a positive; None if all are of segment 0.
         scores: [p] float64, the scores of the positives, ascending within each segment.
         starts: [segments + 1] int64, where each segment's positives start.
         delta: half width of the ramp, >= 0.
     """
+    if groups is None and starts[1] == 0:
+        return torch.zeros_like(scores)
     knots = Knots(scores, starts, delta, logits.shape[0])
     x, t = logits.numpy(), targets.numpy()
     ids = None if groups is None else groups.numpy()

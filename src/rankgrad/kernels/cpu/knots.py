@@ -62,7 +62,9 @@ class Knots:
         self.enters = np.empty(self.scores.shape[0], np.int64)
         self.leaves = np.empty(self.scores.shape[0], np.int64)
         _merge_knots(self.scores, self.positives, delta, self.knots, self.enters, self.leaves)
-        self.floors = self.knots[self.starts[:-1]]
+        # A segment without a positive has no floor: nobody asks for it, but segment 0.
+        first = np.minimum(self.starts[:-1], self.starts[-1] - 1)
+        self.floors = np.where(np.diff(self.starts) > 0, self.knots[first], np.inf)
         grid = Grid(self.knots, self.starts, logits)
         self.lookup = (
             self.floors, self.knots, self.starts, grid.low, grid.rate, grid.cells, grid.before,

@@ -10,7 +10,7 @@ from torch import Tensor
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
 
-__all__ = ["find_positives"]
+__all__ = ["find_at_most", "find_positives"]
 
 _GRAIN = 65536  # logits worth a thread of their own
 _PEEK = 128  # targets looked at together: positives are rare
@@ -62,3 +62,14 @@ def find_positives(targets: Tensor, exact_one: bool) -> tuple[Tensor, bool]:
     parts = run([partial(part, a, b) for a, b in pieces(t.shape[0], _GRAIN)])
     index = np.concatenate([found for found, _ in parts])
     return torch.from_numpy(index), any(broken for _, broken in parts)
+
+
+def find_at_most(targets: Tensor, exact_one: bool, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the places of the positives, how many there are, and whether a target is NaN.
+
+    Of the places there are ``most``, -1 behind the last positive.
+    """
+    index, broken = find_positives(targets, exact_one)
+    places = torch.full((most,), -1)
+    places[: index.shape[0]] = index[:most]
+    return places, torch.tensor(index.shape[0]), torch.tensor(broken)

@@ -112,6 +112,8 @@ def spread_to_negatives(
 
     Arguments as in :func:`negatives_ahead`; ``coef`` is [p] float64.
     """
+    if groups is None and starts[1] == 0:
+        return torch.zeros_like(logits)
     knots = Knots(scores, starts, delta, logits.shape[0])
     segments = starts.shape[0] - 1
     owner = np.empty(knots.knots.shape[0], np.int64)

@@ -7,7 +7,7 @@ from rankgrad.kernels.cuda.ahead import negatives_ahead
 from rankgrad.kernels.cuda.dominance import dominance
 from rankgrad.kernels.cuda.network import network_apply, network_gradient
 from rankgrad.kernels.cuda.pairwise import pairwise
-from rankgrad.kernels.cuda.positives import find_positives
+from rankgrad.kernels.cuda.positives import find_at_most, find_positives
 from rankgrad.kernels.cuda.projection import (
     project_rank,
     project_rank_vjp,
@@ -19,6 +19,7 @@ from rankgrad.kernels.cuda.spread import spread_to_negatives
 
 __all__ = [
     "dominance",
+    "find_at_most",
     "find_positives",
     "negatives_ahead",
     "network_apply",

@@ -29,7 +29,7 @@ def _count(
     n, knots, per_positive, steps, copies, unit, RAMP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i, x, keep, gap, group, lost = gaps(
-        logits, targets, groups, reached, starts, n, knots, per_positive, steps, BLOCK
+        logits, targets, groups, reached, starts, n, per_positive, steps, BLOCK
     )
     tl.store(broken + group, tl.full([BLOCK], 1, tl.int64), mask=keep & lost)
     keep = keep & (lost == 0)

@@ -10,7 +10,7 @@ __all__ = ["excess", "gaps"]
 
 @triton.jit
 def gaps(
-    logits, targets, groups, reached, starts, n, knots, per_positive, steps, BLOCK: tl.constexpr
+    logits, targets, groups, reached, starts, n, per_positive, steps, BLOCK: tl.constexpr
 ):  # fmt: skip
     """Return places, logits, which of them matter, their gaps, their segments and which are NaN.
 
@@ -20,15 +20,16 @@ def gaps(
     x = tl.load(logits + i, mask=i < n, other=0.0)
     lost = x != x
     keep = tl.load(targets + i, mask=i < n, other=1.0) == 0.0
-    begin = tl.zeros([BLOCK], tl.int64)
-    end = begin + knots
-    group = begin
+    group = tl.zeros([BLOCK], tl.int64)
+    begin = group
     if groups is not None:
         group = tl.load(groups + i, mask=i < n, other=-1)
         keep = keep & (group >= 0)
         group = tl.where(keep, group, 0)
         begin = tl.load(starts + group, mask=keep, other=0) * per_positive
         end = tl.load(starts + group + 1, mask=keep, other=0) * per_positive
+    else:
+        end = begin + tl.load(starts + 1) * per_positive
     keep = keep & (begin < end)
     keep = keep & ((x >= tl.load(reached + begin, mask=keep, other=0.0)) | lost)
     gap = begin

@@ -48,7 +48,10 @@ def _line(scores, total, rest, x, begin, first, last, width, live, p, steps):
     return level - tl.where(finite, lever, 0.0) / width, inside / width
 
 
-@triton.jit(do_not_specialize=["p", "segments", "segment_steps", "steps"])
+@triton.jit(
+    do_not_specialize=["p", "segments", "segment_steps", "steps"],
+    do_not_specialize_on_alignment=["total", "rest", "level", "tilt"],
+)
 def _lines(
     scores, starts, half_width, at, enters, leaves, total, rest, level, tilt,
     p, segments, segment_steps, steps, RAMP: tl.constexpr, BLOCK: tl.constexpr,
@@ -82,13 +85,13 @@ def _lines(
     tl.store(level + enter, tl.where(spoilt, float("nan"), line), mask=live)
 
 
-@triton.jit(do_not_specialize=["knots", "per_positive", "steps"])
+@triton.jit(do_not_specialize=["per_positive", "steps"])
 def _evaluate(
     logits, targets, groups, reached, starts, at, level, tilt, out,
-    n, knots, per_positive, steps, BLOCK: tl.constexpr,
+    n, per_positive, steps, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i, x, keep, gap, group, lost = gaps(
-        logits, targets, groups, reached, starts, n, knots, per_positive, steps, BLOCK
+        logits, targets, groups, reached, starts, n, per_positive, steps, BLOCK
     )
     line = tl.load(level + gap, mask=keep, other=0.0)
     steep = tl.load(tilt + gap, mask=keep, other=0.0)
@@ -155,7 +158,6 @@ def spread_to_negatives(
         tilt,
         out,
         n,
-        k,
         knots.per_positive,
         search_steps(k),
         BLOCK=_LOGITS,

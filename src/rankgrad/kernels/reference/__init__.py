@@ -3,6 +3,7 @@
 from rankgrad.kernels.reference.contrast import contrast_rows, contrast_vjp, distances
 from rankgrad.kernels.reference.coupling import coupling_apply, coupling_logsumexp
 from rankgrad.kernels.reference.detection import (
+    find_at_most,
     find_positives,
     negatives_ahead,
     spread_to_negatives,
@@ -45,6 +46,7 @@ __all__ = [
     "coupling_matrix_vjp",
     "distances",
     "dominance",
+    "find_at_most",
     "find_positives",
     "hard_rank",
     "negatives_ahead",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rankgrad import kernels
 from rankgrad.checks import (
+    check_count,
     check_floating,
     check_real,
     check_same_device,
@@ -23,17 +24,17 @@ from rankgrad.checks import (
     result_dtype,
 )
 from rankgrad.comparisons import Comparison, Ramp, Step
+from rankgrad.losses.detection._slots import Slots
 
 __all__ = [
     "EPS",
     "Positives",
+    "check_most",
+    "comparison",
     "flat_inputs",
     "gradient",
-    "locate",
-    "numbered",
     "per_positive",
     "reduced",
-    "scatter",
 ]
 
 EPS = 1e-5  # a positive with fewer false positives than this has nothing to push, as published
@@ -43,33 +44,36 @@ EPS = 1e-5  # a positive with fewer false positives than this has nothing to pus
 class Positives:
     """The positives sorted by segment and ascending score, all in float64 or int64.
 
+    Free slots come last. Each is a segment of its own, without a logit: a positive that nothing is
+    ahead of, whose errors, pull and pushes come to nothing in every formula.
+
     Attributes:
-        index: [p] places in the flat input.
-        scores: [p] their logits.
+        slots: [p] where they stand in the flat input.
+        scores: [p] their logits; 0 in free slots.
+        segment: [p] the segment of every positive, ascending; None if there is one segment.
         starts: [segments + 1] where the positives of each segment start.
         groups: [n] segment of every logit in the numbering of ``starts``, -1 for segments without
-            a positive; None if there is one segment.
-        broken: a target is NaN, so that nobody knows who is a positive.
+            a positive; None if all are of segment 0.
+        broken: nobody knows who is a positive, because a target is NaN or there are more of them
+            than slots; a tensor if the host has not asked.
     """
 
-    index: Tensor
+    slots: Slots
     scores: Tensor
+    segment: Tensor | None
     starts: Tensor
     groups: Tensor | None
-    broken: bool
+    broken: bool | Tensor
 
-    @property
-    def segment(self) -> Tensor:
-        """[p] the segment of every positive."""
-        return torch.repeat_interleave(
-            torch.arange(self.starts.shape[0] - 1, device=self.starts.device),
-            self.starts.diff(),
-            output_size=self.scores.shape[0],
-        )
+    def spoil(self, values: Tensor) -> Tensor:
+        """Return the values, or NaN if nobody knows who is a positive."""
+        if isinstance(self.broken, Tensor):
+            return torch.where(self.broken, torch.nan, values)
+        return torch.full_like(values, torch.nan) if self.broken else values
 
     def sum_over_positives(self, weights: Tensor | None, delta: float) -> Tensor:
         """Return ``sum_j weights_j H(s_j - s_i)`` over the positives of the same segment."""
-        segment = None if self.groups is None else self.segment[None]
+        segment = None if self.segment is None else self.segment[None]
         scores = self.scores[None]
         order = torch.arange(scores.shape[1], device=scores.device)[None]  # sorted as they are
         value, _ = kernels.implementation("pairwise", scores.device)(
@@ -90,7 +94,7 @@ class Positives:
 
     def negatives_ahead(self, logits: Tensor, targets: Tensor, delta: float) -> Tensor:
         """Return the false positives ``sum_j H(x_j - s_i)`` of every positive."""
-        if self.index.numel() == 0:
+        if self.scores.numel() == 0:
             return self.scores
         serve = kernels.implementation("negatives_ahead", logits.device)
         ahead: Tensor = serve(logits, targets, self.groups, self.scores, self.starts, delta)
@@ -98,7 +102,7 @@ class Positives:
 
     def spread(self, logits: Tensor, targets: Tensor, delta: float, push: Tensor) -> Tensor:
         """Return the gradient at every negative, ``sum_i push_i H(x_j - s_i)``; 0 elsewhere."""
-        if self.index.numel() == 0:
+        if self.scores.numel() == 0:
             return torch.zeros_like(logits)
         serve = kernels.implementation("spread_to_negatives", logits.device)
         out: Tensor = serve(logits, targets, self.groups, self.scores, self.starts, delta, push)
@@ -139,47 +143,16 @@ def flat_inputs(
     )
 
 
-def locate(
-    logits: Tensor, targets: Tensor, segments: Tensor | None, *, exact_one: bool
-) -> Positives:
-    """Find and sort the positives of flat inputs. The number of positives is known after this."""
-    index, broken = kernels.implementation("find_positives", logits.device)(targets, exact_one)
-    scores = logits[index].double()
-    if segments is None:
-        order = kernels.implementation("argsort", logits.device)(scores[None], False)[0]
-        starts = torch.arange(2, device=logits.device) * index.shape[0]
-        return Positives(index[order], scores[order], starts, None, broken)
-    ids, segment, counts = torch.unique(segments[index], return_inverse=True, return_counts=True)
-    order = kernels.implementation("pairwise_order", logits.device)(scores[None], segment[None])
-    starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-    groups = numbered(segments, ids)
-    return Positives(index[order[0]], scores[order[0]], starts, groups, broken)
+def check_most(max_positives: int | None) -> int | None:
+    """Return the bound on the number of positives, if there is one."""
+    return None if max_positives is None else check_count("max_positives", max_positives)
 
 
-def numbered(segments: Tensor, ids: Tensor) -> Tensor:
-    """Return the place of every segment id in the sorted ``ids``, -1 if it is not there."""
-    if ids.numel() == 0:
-        return torch.full_like(segments, -1)
-    low, width = ids[0], int(ids[-1]) - int(ids[0]) + 1
-    if width > 4 * segments.numel() + 1024:  # too sparse for a table
-        place = torch.searchsorted(ids, segments).clamp(max=ids.numel() - 1)
-        return torch.where(ids[place] == segments, place, -1)
-    table = torch.full((width,), -1, device=ids.device)
-    table[ids - low] = torch.arange(ids.numel(), device=ids.device)
-    inside = (segments >= low) & (segments <= ids[-1])
-    return torch.where(inside, table[(segments - low).clamp(0, width - 1)], -1)
-
-
-def per_positive(cotangent: Tensor, index: Tensor) -> Tensor:
+def per_positive(cotangent: Tensor, slots: Slots) -> Tensor:
     """Return the cotangent of every positive's error from that of the sum or of a dense output."""
     if cotangent.dim() == 0:
-        return cotangent.double().expand(index.shape)
-    return cotangent[index].double()
-
-
-def scatter(values: Tensor, index: Tensor, like: Tensor) -> Tensor:
-    """Return a dense tensor like ``like`` with ``values`` at ``index`` and zero elsewhere."""
-    return torch.zeros_like(like).index_put_((index,), values.to(like.dtype))
+        return cotangent.double().expand(slots.index.shape)
+    return slots.take(cotangent).double()
 
 
 def gradient(
@@ -191,9 +164,7 @@ def gradient(
     push: Tensor,
 ) -> Tensor:
     """Return the dense gradient: ``-pull`` at the positives, the pushed sums at the negatives."""
-    out = positives.spread(logits, targets, delta, push)
-    out[positives.index] = -pull.to(out.dtype)
-    return out
+    return positives.slots.put(positives.spread(logits, targets, delta, push), -pull)
 
 
 def reduced(errors: Tensor, count: Tensor, reduction: str, logits: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankgrad.losses.detection._locate import check_room
 from rankgrad.operators import front
 
-__all__ = ["fold_backward", "fold_forward", "folded"]
+__all__ = ["fold_backward", "fold_forward", "folded", "spoilt"]
 
 
 def folded(
@@ -29,8 +30,14 @@ def _numbered(ids: Tensor) -> Tensor:
     return torch.zeros_like(values).scatter(0, order, number).view(ids.shape)
 
 
+def spoilt(rows: Tensor, lost: Tensor) -> Tensor:
+    """Return ``rows`` [size, ...], NaN where a sample is lost; their gradients stay."""
+    none = torch.zeros((), dtype=rows.dtype, device=rows.device)
+    return rows + torch.where(lost, torch.nan, none).view(-1, *(1,) * (rows.dim() - 1))
+
+
 def fold_forward(op: Any, errors: int, is_positive: Callable[[Tensor], Tensor]) -> None:
-    """Register the rule of ``op(logits, targets, segments, delta, dense)``.
+    """Register the rule of ``op(logits, targets, segments, delta, dense, most)``.
 
     It returns ``errors`` errors, the number of positives and the state; the state stays folded.
     """
@@ -43,30 +50,36 @@ def fold_forward(op: Any, errors: int, is_positive: Callable[[Tensor], Tensor]) 
         segments: Tensor | None,
         delta: float,
         dense: bool,
+        most: int | None,
     ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
         size = info.batch_size
         x, t, ids = folded(size, logits, targets, segments, in_dims)
-        out = op(x, t, ids, delta, True)
         shape = (size, x.numel() // size)
+        count = is_positive(t.view(shape)).sum(-1)
+        if most is not None:
+            check_room(count, most)
+        out = op(x, t, ids, delta, True, None if most is None else most * size)
         rows = [e.view(shape) if dense else e.view(shape).sum(-1) for e in out[:errors]]
-        count = is_positive(t.view(shape)).sum(-1).to(x.dtype)
-        return (*rows, count, out[-1]), (*(0,) * (errors + 1), None)
+        if most is not None:
+            rows = [spoilt(row, count > most) for row in rows]
+        return (*rows, count.to(x.dtype), out[-1]), (*(0,) * (errors + 1), None)
 
     op.register_vmap(rule)
 
 
 def fold_backward(op: Any, errors: int) -> None:
-    """Register the rule of ``op(*cotangents, logits, targets, segments, state, delta)``."""
+    """Register the rule of ``op(*cotangents, logits, targets, segments, state, *settings)``."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
         size = info.batch_size
-        logits, targets, segments, state, delta = args[errors:]
+        logits, targets, segments, state, *settings = args[errors:]
         x, t, ids = folded(size, logits, targets, segments, in_dims[errors:])
         cotangents = []
         for g, dim in zip(args[:errors], in_dims, strict=False):
             rows = front(g, dim, size)
             rows = rows[:, None] if rows.dim() == 1 else rows
             cotangents.append(rows.expand(size, x.numel() // size).reshape(-1))
-        return op(*cotangents, x, t, ids, state, delta).view(size, x.numel() // size), 0
+        found = op(*cotangents, x, t, ids, state, *settings)
+        return found.view(size, x.numel() // size), 0
 
     op.register_vmap(rule)

@@ -14,9 +14,16 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from rankgrad import kernels
-from rankgrad.distributed import gather_shards, sum_over
-from rankgrad.losses.detection._positives import Positives, locate, numbered, scatter
+from rankgrad.distributed import gather_alike, gather_shards, sum_over
+from rankgrad.losses.detection._locate import (
+    check_room,
+    find,
+    locate,
+    numbered,
+    numbered_at_most,
+)
+from rankgrad.losses.detection._positives import Positives
+from rankgrad.losses.detection._slots import Slots
 
 __all__ = ["Everyone", "world_errors"]
 
@@ -32,7 +39,7 @@ class Everyone:
         positives: those of all workers; ``groups`` are the segments of this worker's logits.
         targets: [p] the target of every positive, in the order of ``positives``.
         extra: [p] what else was gathered, or None.
-        index: [p of this worker] the places of its positives, ascending.
+        slots: [p of this worker] the places of its positives, ascending.
         place: [p of this worker] where each of them stands in ``positives``.
     """
 
@@ -44,44 +51,51 @@ class Everyone:
         group: Any,
         exact_one: bool,
         extra: Tensor | None,
+        most: int | None,
     ) -> None:
-        self.index, broken = kernels.implementation("find_positives", logits.device)(
-            targets, exact_one
+        self.group = group
+        self.slots, count, unknown = find(targets, exact_one, most)
+        facts = [self.slots.take(logits.detach()), self.slots.take(targets)]
+        if extra is not None:
+            facts.append(extra)
+        if most is None:
+            begin, broken = _agreed(self.slots, unknown, extra, group)
+            gather = gather_shards
+        else:
+            assert self.slots.taken is not None
+            assert count is not None
+            assert isinstance(unknown, Tensor)
+            begin = dist.get_rank(group) * most
+            facts += [self.slots.taken, count.expand(most), unknown.expand(most)]
+            gather = gather_alike
+        rows = torch.cat(gather(torch.stack([f.double() for f in facts], 1), group)).T
+        ids = None if segments is None else torch.cat(gather(self.slots.take(segments), group))
+        taken = torch.ones_like(rows[0])
+        if most is not None:
+            taken, counts, lost = rows[-3:]
+            check_room(counts, most)  # on all workers alike
+            broken = ((lost > 0) | (counts > most)).any()
+        total = rows.shape[1]
+        found, _ = locate(
+            rows[0].contiguous(),
+            taken.contiguous(),
+            ids,
+            exact_one=True,
+            most=None if most is None else total,
         )
-        p = self.index.numel()
-        # A worker that raised alone would leave the others waiting: all learn of it, all raise.
-        wrong = extra is not None and extra.numel() != p
-        notes = torch.tensor(
-            [[p, broken, wrong, -1 if extra is None else extra.numel()]], device=logits.device
-        )
-        table = torch.cat(gather_shards(notes, group))
-        for worker, (count, _, bad, given) in enumerate(table.tolist()):
-            if bad:
-                raise ValueError(
-                    f"localization must have one error for each of the {count} positives, "
-                    f"got {given} on worker {worker} of the group"
-                )
-        begin = int(table[: dist.get_rank(group), 0].sum())
-        facts = [logits.detach()[self.index], targets[self.index]] + (
-            [] if extra is None else [extra]
-        )
-        rows = torch.cat(gather_shards(torch.stack([f.double() for f in facts], 1), group)).T
-        ids = None
-        if segments is not None:
-            ids = torch.cat(gather_shards(segments[self.index], group))
-        found = locate(rows[0].contiguous(), torch.ones_like(rows[0]), ids, exact_one=True)
-        order = found.index
         groups = None
         if segments is not None:
             assert ids is not None
-            groups = numbered(segments, ids[order[found.starts[:-1]]])
-        self.positives: Positives = replace(found, groups=groups, broken=bool(table[:, 1].any()))
-        self.targets = rows[1][order]
-        self.extra = None if extra is None else rows[2][order]
-        where = torch.empty_like(order)
-        where[order] = torch.arange(order.numel(), device=order.device)
-        self.place = where[begin : begin + p]
-        self.group = group
+            if most is None:
+                groups = numbered(segments, ids[found.slots.index[found.starts[:-1]]])
+            else:
+                groups = numbered_at_most(segments, found.slots, found.starts, ids)
+        self.positives: Positives = replace(found, groups=groups, broken=broken)
+        self.targets = found.slots.take(rows[1], free=1.0)
+        self.extra = None if extra is None else found.slots.take(rows[2])
+        where = torch.full((total,), total - 1, device=rows.device)  # the last slot, if any is free
+        found.slots.put(where, torch.arange(total, device=where.device))
+        self.place = where[begin : begin + self.slots.index.shape[0]]
 
     def negatives_ahead(self, logits: Tensor, targets: Tensor, delta: float) -> Tensor:
         """Return the false positives of every positive among the negatives of all workers."""
@@ -101,16 +115,33 @@ class Everyone:
         if rows.dim() == 1:
             return sum_over(rows, self.group)[:, None]
         table = rows.new_zeros((rows.shape[0], self.targets.numel()))
-        table[:, self.place] = rows[:, self.index]
+        table[:, self.place] = self.slots.take(rows)
         return sum_over(table, self.group)
 
     def gradient(
         self, logits: Tensor, targets: Tensor, delta: float, pull: Tensor, push: Tensor
     ) -> Tensor:
         """Return the gradient at this worker's logits; see the single-process function."""
-        out = self.positives.spread(logits, targets, delta, push)
-        out[self.index] = -self.mine(pull).to(out.dtype)
-        return out
+        return self.slots.put(self.positives.spread(logits, targets, delta, push), -self.mine(pull))
+
+
+def _agreed(slots: Slots, unknown: Any, extra: Tensor | None, group: Any) -> tuple[int, bool]:
+    """Return how many positives are on the workers before this one, and whether a target is NaN.
+
+    A worker that raised alone would leave the others waiting: all learn of it, all raise.
+    """
+    p = slots.index.shape[0]
+    given = -1 if extra is None else extra.numel()
+    wrong = extra is not None and given != p
+    notes = torch.tensor([[p, unknown, wrong, given]], device=slots.index.device)
+    table = torch.cat(gather_shards(notes, group))
+    for worker, (count, _, bad, many) in enumerate(table.tolist()):
+        if bad:
+            raise ValueError(
+                f"localization must have one error for each of the {count} positives, "
+                f"got {many} on worker {worker} of the group"
+            )
+    return int(table[: dist.get_rank(group), 0].sum()), bool(table[:, 1].any())
 
 
 class _World(torch.autograd.Function):
@@ -128,9 +159,8 @@ class _World(torch.autograd.Function):
         ctx.save_for_backward(logits, targets)
         ctx.rest = (everyone, delta, pulls)
         if not dense:
-            nothing = logits.new_tensor(torch.nan if everyone.positives.broken else 0.0)
-            return tuple(nothing + e.sum().to(logits.dtype) for e in errors)
-        return tuple(scatter(everyone.mine(e), everyone.index, logits) for e in errors)
+            return tuple(everyone.positives.spoil(e.sum()).to(logits.dtype) for e in errors)
+        return tuple(everyone.slots.scatter(everyone.mine(e), logits) for e in errors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -155,4 +185,4 @@ def world_errors(
     The errors come back summed over all workers, or dense at this worker's logits.
     """
     found = _World.apply(logits, targets, everyone, errors, delta, dense, pulls)
-    return found, logits.new_tensor(float(everyone.targets.numel()))
+    return found, everyone.positives.slots.count(logits)

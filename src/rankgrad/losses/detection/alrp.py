@@ -18,19 +18,13 @@ from rankgrad.checks import (
 )
 from rankgrad.distributed import Group, all_sum, members
 from rankgrad.losses._module import settings
-from rankgrad.losses.detection._positives import (
-    EPS,
-    Positives,
-    flat_inputs,
-    locate,
-    reduced,
-    scatter,
-)
+from rankgrad.losses.detection._locate import check_room, locate
+from rankgrad.losses.detection._positives import EPS, Positives, check_most, flat_inputs, reduced
 from rankgrad.losses.detection._state import fake_state, pack
-from rankgrad.losses.detection._vmap import folded
+from rankgrad.losses.detection._vmap import folded, spoilt
 from rankgrad.losses.detection._world import Everyone, world_errors
 from rankgrad.losses.detection.average_precision import others, ranking_backward
-from rankgrad.operators import operator
+from rankgrad.operators import front, operator
 
 __all__ = ["ALRP", "ALRPLoss", "alrp"]
 
@@ -74,9 +68,9 @@ def _facts(positives: Positives, ahead: Tensor, errors: Tensor, delta: float) ->
     (below,) = kernels.implementation("dominance", rank.device)(
         torch.zeros_like(rank), (1 / rank).nan_to_num()[None], ends, positives.starts, 0.0
     )
-    share = torch.where(rank.isnan(), rank, below)
-    if positives.broken:
-        error, rank = torch.full_like(error, torch.nan), torch.full_like(rank, torch.nan)
+    share = positives.slots.only(torch.where(rank.isnan(), rank, below))
+    rank = positives.slots.only(rank)
+    error, pull, rank = positives.spoil(error), positives.spoil(pull), positives.spoil(rank)
     return _Facts(error, pull, push, rank, share)
 
 
@@ -88,34 +82,32 @@ def _alrp(
     segments: Tensor | None,
     delta: float,
     dense: bool,
+    bounded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the error (summed, or at the logits), three facts by positive, and the state.
+    """Return the error (summed, or at the logits), the number of positives, facts and the state.
 
-    The facts, in input order: its place, its rank, and its share.
+    The facts by positive, in input order: its rank and its share.
     """
-    positives = locate(logits, targets, segments, exact_one=True)
-    p = positives.index.numel()
-    if localization.numel() != p:
+    given = localization.numel()
+    positives, order = locate(
+        logits, targets, segments, exact_one=True, most=given if bounded else None
+    )
+    if (p := order.numel()) != given:
         raise ValueError(
-            f"localization must have one error for each of the {p} positives, "
-            f"got {localization.numel()}"
+            f"localization must have one error for each of the {p} positives, got {given}"
         )
-    by_place = positives.index.argsort()
-    given = torch.empty_like(by_place)
-    given[by_place] = torch.arange(p, device=given.device)  # sorted -> input order
-    errors = localization.double()[given]
+    errors = positives.slots.only(localization.double()[order])
     ahead = positives.negatives_ahead(logits, targets, delta)
     error, pull, push, rank, share = _facts(positives, ahead, errors, delta)
-    state = pack(positives, pull=pull, push=push)
-    nothing = logits.new_tensor(torch.nan if positives.broken else 0.0)
+    slots = positives.slots
+    total = slots.scatter(error, logits) if dense else positives.spoil(error.sum())
+    rank, share = (torch.empty_like(f).index_copy_(0, order, f) for f in (rank, share))
     return (
-        scatter(error, positives.index, logits)
-        if dense
-        else nothing + error.sum().to(logits.dtype),
-        positives.index[by_place],
-        rank[by_place].to(logits.dtype),
-        share[by_place].to(logits.dtype),
-        state,
+        total.to(logits.dtype),
+        slots.count(logits),
+        rank.to(logits.dtype),
+        share.to(logits.dtype),
+        pack(positives, pull=pull, push=push),
     )
 
 
@@ -127,27 +119,28 @@ def _(
     segments: Tensor | None,
     delta: float,
     dense: bool,
+    bounded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     p = localization.shape[0]
     return (
         logits.new_empty(logits.shape if dense else ()),
-        logits.new_empty((p,), dtype=torch.int64),
+        logits.new_empty(()),
         logits.new_empty((p,)),
         logits.new_empty((p,)),
-        fake_state(logits, segments, 2, p),
+        fake_state(logits, segments, 2, p, bounded),
     )
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, targets, _, segments, delta, _ = inputs
+    logits, targets, _, segments, delta, _, bounded = inputs
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(logits, targets, segments, output[-1])
-    ctx.delta = delta
+    ctx.delta, ctx.bounded = delta, bounded
 
 
 def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    grad = ranking_backward(grad, *ctx.saved_tensors, ctx.delta)
-    return grad, None, None, None, None, None
+    grad = ranking_backward(grad, *ctx.saved_tensors, ctx.delta, ctx.bounded)
+    return grad, *(None,) * 6
 
 
 _alrp.register_autograd(_backward, setup_context=_setup)
@@ -163,20 +156,32 @@ def _(
     segments: Tensor | None,
     delta: float,
     dense: bool,
+    bounded: bool,
 ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
     size = info.batch_size
     x, t, ids = folded(size, logits, targets, segments, (*in_dims[:2], in_dims[3]))
-    errors = localization.expand(size, -1) if in_dims[2] is None else localization
-    errors = errors.movedim(in_dims[2] or 0, 0)
-    n, p = x.numel() // size, errors.shape[1]
-    torch._assert_async(
-        ((t.view(size, n) == 1).sum(1) == p).all(),
-        "localization must have one error for each of the positives of every sample",
-    )
-    error, index, rank, share, state = _alrp(x, t, errors.reshape(-1), ids, delta, True)
+    given = front(localization, in_dims[2], size)
+    n, p = x.numel() // size, given.shape[1]
+    found = (t.view(size, n) == 1).sum(1)
+    if bounded:
+        check_room(found, p)
+    else:
+        torch._assert_async(
+            (found == p).all(),
+            "localization must have one error for each of the positives of every sample",
+        )
+    # The positives of all samples, and behind them what is given for none.
+    order = (torch.arange(p, device=x.device) >= found[:, None]).flatten().argsort(stable=True)
+    error, _, rank, share, state = _alrp(x, t, given.flatten()[order], ids, delta, True, bounded)
+    rank, share = (torch.empty_like(f).index_copy_(0, order, f) for f in (rank, share))
     rows = error.view(size, n) if dense else error.view(size, n).sum(-1)
-    per_row = [fact.view(size, p) for fact in (index % max(n, 1), rank, share)]
-    return (rows, *per_row, state), (0, 0, 0, 0, None)
+    return (
+        spoilt(rows, found > p),
+        found.clamp(max=p).to(x.dtype),
+        rank.view(size, p),
+        share.view(size, p),
+        state,
+    ), (0, 0, 0, 0, None)
 
 
 def alrp(
@@ -188,6 +193,7 @@ def alrp(
     segments: Int[Tensor, "*shape"] | None = None,
     reduction: str = "mean",
     group: Group = None,
+    max_positives: int | None = None,
 ) -> ALRP:
     """Return the two parts of the average localisation-recall-precision error, and the ranks.
 
@@ -216,11 +222,15 @@ def alrp(
             their shape, and ``localization`` by positive.
         group: the workers whose logits are ranked together, as in
             :func:`~rankgrad.functional.rank_sort`.
+        max_positives: at most so many positives, as in :func:`~rankgrad.functional.rank_sort`.
+            ``localization`` and ``rank`` then have that many entries, whatever stands in those
+            beyond the positives.
 
     Raises:
         TypeError: ``logits`` or ``localization`` is not floating point, ``segments`` not integer.
         ValueError: shapes or devices differ, ``localization`` has not one entry a positive,
-            ``delta`` is negative, ``reduction`` is unknown.
+            ``delta`` is negative, ``reduction`` is unknown, or on the CPU there are more than
+            ``max_positives``.
 
     Source: Oksuz, Cam, Akbas & Kalkan, "A Ranking-based, Balanced Loss Function Unifying
     Classification and Localisation in Object Detection", NeurIPS 2020.
@@ -239,13 +249,18 @@ def alrp(
         )
     x, t, ids = flat_inputs(logits, targets, segments)
     check_same_device("localization", localization, "logits", logits)
+    bounded = check_most(max_positives) is not None
+    if bounded and localization.shape[0] != max_positives:
+        raise ValueError(
+            f"localization must have max_positives = {max_positives} entries, "
+            f"got {localization.shape[0]}"
+        )
     errors = localization.to(x.dtype)
     dense = reduction == "none"
     if (workers := members(group)) is None:
-        error, _, rank, share, _ = _alrp(x, t, errors.detach(), ids, delta, dense)
-        count = torch.full((), max(localization.shape[0], 1), dtype=x.dtype, device=x.device)
+        error, count, rank, share, _ = _alrp(x, t, errors.detach(), ids, delta, dense, bounded)
     else:
-        everyone = Everyone(x, t, ids, workers, True, errors.detach())
+        everyone = Everyone(x, t, ids, workers, True, errors.detach(), max_positives)
         ahead = everyone.negatives_ahead(x, t, delta)
         assert everyone.extra is not None
         facts = _facts(everyone.positives, ahead, everyone.extra, delta)
@@ -258,13 +273,14 @@ def alrp(
             dense,
             lambda c: (c[0] * facts.pull, c[0] * facts.push),
         )  # fmt: skip
-        count = count.clamp(min=1)
         rank, share = (everyone.mine(f).to(x.dtype) for f in (facts.rank, facts.share))
+    if bounded:  # what is given for no positive may be anything
+        errors = torch.where(share > 0, errors, 0.0)
     located = errors * share
     if reduction != "none":
         located = all_sum(located.sum(), group)
     if reduction == "mean":
-        located = located / count
+        located = located / count.clamp(min=1)
     return ALRP(
         reduced(error, count, reduction, logits), located.to(result_dtype(localization)), rank
     )
@@ -281,6 +297,7 @@ class ALRPLoss(nn.Module):
             :class:`EpochBalance`.
         reduction: "mean" or "sum".
         group: the workers whose logits are ranked together.
+        max_positives: at most so many positives; see :func:`alrp`.
 
     >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
     >>> loss = ALRPLoss()(logits, torch.tensor([0, 1, 1, 0]), torch.tensor([0.2, 0.4]))
@@ -296,6 +313,7 @@ class ALRPLoss(nn.Module):
         localization_weight: float = 1.0,
         reduction: str = "mean",
         group: Group = None,
+        max_positives: int | None = None,
     ) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
@@ -303,6 +321,7 @@ class ALRPLoss(nn.Module):
         check_choice("reduction", reduction, ("mean", "sum"))
         self.reduction = reduction
         self.group = group
+        self.max_positives = check_most(max_positives)
         self.parts = {}
 
     def extra_repr(self) -> str:
@@ -324,6 +343,7 @@ class ALRPLoss(nn.Module):
             segments=segments,
             reduction=self.reduction,
             group=self.group,
+            max_positives=self.max_positives,
         )
         self.parts = {
             "classification": parts.classification.detach(),

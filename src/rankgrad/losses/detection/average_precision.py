@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from rankgrad.checks import check_positive, check_reduction
 from rankgrad.distributed import Group, members
 from rankgrad.losses._module import settings
+from rankgrad.losses.detection._locate import locate
 from rankgrad.losses.detection._positives import (
     Positives,
+    check_most,
     comparison,
     flat_inputs,
     gradient,
-    locate,
     per_positive,
     reduced,
-    scatter,
 )
 from rankgrad.losses.detection._state import fake_state, pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
@@ -34,8 +34,10 @@ def others(positives: Positives, weights: Tensor | None, delta: float) -> Tensor
     return positives.sum_over_positives(weights, delta) - own
 
 
-def _running_best(precision: Tensor, segment: Tensor) -> Tensor:
+def _running_best(precision: Tensor, segment: Tensor | None) -> Tensor:
     """Return the running maximum within each segment; precision lies in (0, 1], or is NaN."""
+    if segment is None:
+        return precision.nan_to_num().cummax(0).values
     return (precision.nan_to_num() + 2.0 * segment).cummax(0).values - 2.0 * segment
 
 
@@ -47,37 +49,43 @@ def _errors(positives: Positives, ahead: Tensor, delta: float) -> tuple[Tensor, 
     best = precision
     if precision.numel():
         best = torch.maximum(precision, _running_best(precision, positives.segment))
-    error = 1 - best
-    if positives.broken:
-        error = torch.full_like(error, torch.nan)
+    error = positives.spoil(1 - best)
     return error, torch.where(best > precision, error / ahead, 1 / rank)
 
 
 @operator("ap")
 def _ap(
-    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    delta: float,
+    dense: bool,
+    most: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the error (summed, or at the logits), the number of positives and the state."""
-    positives = locate(logits, targets, segments, exact_one=True)
+    positives, _ = locate(logits, targets, segments, exact_one=True, most=most)
     ahead = positives.negatives_ahead(logits, targets, delta)
     error, push = _errors(positives, ahead, delta)
     state = pack(positives, pull=error, push=push)
-    count = torch.tensor(error.numel(), dtype=logits.dtype, device=logits.device)
+    count = positives.slots.count(logits)
     if dense:
-        return scatter(error, positives.index, logits), count, state
-    nothing = logits.new_tensor(torch.nan if positives.broken else 0.0)
-    return nothing + error.sum().to(logits.dtype), count, state
+        return positives.slots.scatter(error, logits), count, state
+    return positives.spoil(error.sum()).to(logits.dtype), count, state
 
 
 @_ap.register_fake
 def _(
-    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    delta: float,
+    dense: bool,
+    most: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found = torch.library.get_ctx().new_dynamic_size()
     return (
         logits.new_empty(logits.shape if dense else ()),
         logits.new_empty(()),
-        fake_state(logits, segments, 2, found),
+        fake_state(logits, segments, 2, most, most is not None),
     )
 
 
@@ -89,10 +97,11 @@ def ranking_backward(
     segments: Tensor | None,
     state: Tensor,
     delta: float,
+    bounded: bool,
 ) -> Tensor:
     """Return the gradient of an error whose state holds ``pull`` and ``push``."""
-    positives, (pull, push) = unpack(state, logits, segments)
-    weight = per_positive(grad, positives.index)
+    positives, (pull, push) = unpack(state, logits, segments, bounded)
+    weight = per_positive(grad, positives.slots)
     return gradient(logits, targets, positives, delta, weight * pull, weight * push)
 
 
@@ -104,20 +113,22 @@ def _(
     segments: Tensor | None,
     state: Tensor,
     delta: float,
+    bounded: bool,
 ) -> Tensor:
     return torch.empty_like(logits)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, targets, segments, delta, _ = inputs
+    logits, targets, segments, delta, _, most = inputs
     _, count, state = output
     ctx.mark_non_differentiable(count, state)
     ctx.save_for_backward(logits, targets, segments, state)
-    ctx.delta = delta
+    ctx.delta, ctx.bounded = delta, most is not None
 
 
 def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    return ranking_backward(grad, *ctx.saved_tensors, ctx.delta), None, None, None, None
+    grad = ranking_backward(grad, *ctx.saved_tensors, ctx.delta, ctx.bounded)
+    return grad, *(None,) * 5
 
 
 _ap.register_autograd(_backward, setup_context=_setup)
@@ -133,6 +144,7 @@ def ap_loss(
     segments: Int[Tensor, "*shape"] | None = None,
     reduction: str = "mean",
     group: Group = None,
+    max_positives: int | None = None,
 ) -> Tensor:
     """Return one minus the interpolated average precision, with its error-driven gradient.
 
@@ -154,14 +166,17 @@ def ap_loss(
             the shape of ``logits``, 0 elsewhere.
         group: the workers whose logits are ranked together, as in
             :func:`~rankgrad.functional.rank_sort`.
+        max_positives: at most so many positives, as in :func:`~rankgrad.functional.rank_sort`.
 
     Returns:
         The loss in the dtype of ``logits``; 0 with zero gradient without positives. A NaN among the
-        logits that count, or among the targets, gives NaN.
+        logits that count, or among the targets, gives NaN; so do, on a GPU, more than
+        ``max_positives``.
 
     Raises:
         TypeError: ``logits`` is not floating point or ``segments`` not integer.
-        ValueError: shapes or devices differ, ``delta`` is negative, ``reduction`` is unknown.
+        ValueError: shapes or devices differ, ``delta`` is negative, ``reduction`` is unknown, or on
+            the CPU there are more than ``max_positives``.
 
     Source: Chen, Lin, Li, Li & Zou, "Towards Accurate One-Stage Object Detection with AP-Loss",
     CVPR 2019.
@@ -174,11 +189,11 @@ def ap_loss(
     delta = check_positive("delta", delta, zero_allowed=True)
     check_reduction(reduction)
     x, t, ids = flat_inputs(logits, targets, segments)
-    dense = reduction == "none"
+    dense, most = reduction == "none", check_most(max_positives)
     if (workers := members(group)) is None:
-        error, count, _ = _ap(x, t, ids, delta, dense)
+        error, count, _ = _ap(x, t, ids, delta, dense, most)
     else:
-        everyone = Everyone(x, t, ids, workers, True, None)
+        everyone = Everyone(x, t, ids, workers, True, None, most)
         ahead = everyone.negatives_ahead(x, t, delta)
         errors, push = _errors(everyone.positives, ahead, delta)
         (error,), count = world_errors(
@@ -194,17 +209,25 @@ class APLoss(nn.Module):
         delta: half width of the ramp.
         reduction: "mean", "sum" or "none".
         group: the workers whose logits are ranked together.
+        max_positives: at most so many positives; see :func:`ap_loss`.
 
     >>> APLoss()(torch.tensor([2.0, -1.0]), torch.tensor([1, 0]))
     tensor(0.)
     """
 
-    def __init__(self, delta: float = 1.0, reduction: str = "mean", group: Group = None) -> None:
+    def __init__(
+        self,
+        delta: float = 1.0,
+        reduction: str = "mean",
+        group: Group = None,
+        max_positives: int | None = None,
+    ) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
         check_reduction(reduction)
         self.reduction = reduction
         self.group = group
+        self.max_positives = check_most(max_positives)
 
     def extra_repr(self) -> str:
         return settings(self, "delta", "reduction")
@@ -223,4 +246,5 @@ class APLoss(nn.Module):
             segments=segments,
             reduction=self.reduction,
             group=self.group,
+            max_positives=self.max_positives,
         )

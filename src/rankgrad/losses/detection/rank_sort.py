@@ -1,6 +1,7 @@
 """Rank & Sort loss: positives above negatives, and positives in the order of their quality."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,15 +13,15 @@ from rankgrad import kernels
 from rankgrad.checks import check_positive, check_reduction
 from rankgrad.distributed import Group, members
 from rankgrad.losses._module import settings
+from rankgrad.losses.detection._locate import locate
 from rankgrad.losses.detection._positives import (
     EPS,
     Positives,
+    check_most,
     flat_inputs,
     gradient,
-    locate,
     per_positive,
     reduced,
-    scatter,
 )
 from rankgrad.losses.detection._state import fake_state, pack, unpack
 from rankgrad.losses.detection._vmap import fold_backward, fold_forward
@@ -52,7 +53,7 @@ def _sums_over_better(
 
     Behind, of ``H(s_i - s_j)``. Better: of higher target, or unless ``strictly`` of the same.
     """
-    segment = None if positives.groups is None else positives.segment
+    segment = positives.segment
     sort = kernels.implementation("pairwise_order", quality.device)
     order = sort(-quality[None], None if segment is None else segment[None])[0]
     ends = _ends_of_better(quality[order], None if segment is None else segment[order], strictly)
@@ -88,12 +89,19 @@ def _finite(scores: Tensor, delta: float) -> Tensor:
     return torch.where(finite | scores.isnan(), scores, largest * scores.sign())
 
 
-def _check_quality(quality: Tensor) -> None:
-    if quality.numel() and quality.amax() > 1.001:
+def _check_quality(quality: Tensor, positives: Positives) -> Positives:
+    """Raise if a quality exceeds 1; where the host does not ask the device, give up on them."""
+    if quality.numel() == 0:
+        return positives
+    wrong = quality.amax() > 1.001
+    if positives.slots.taken is not None and quality.device.type != "cpu":
+        return replace(positives, broken=positives.broken | wrong)
+    if wrong:
         raise ValueError(
             f"targets must be at most 1 (the IoU of positives, 0 for negatives), "
             f"got {quality.amax().item():.6g}"
         )
+    return positives
 
 
 def _errors(
@@ -108,9 +116,7 @@ def _errors(
     )
     sorting, missorted = now - better_loss / better, among - better
     rank = ahead + among
-    ranking = ahead / rank
-    if positives.broken:
-        ranking, sorting = torch.full_like(rank, torch.nan), torch.full_like(rank, torch.nan)
+    ranking, sorting = positives.spoil(ahead / rank), positives.spoil(sorting)
     gate = ~(ahead <= EPS)
     return (
         ranking,
@@ -145,40 +151,42 @@ def _pulls(
 
 @operator("rank_sort")
 def _rank_sort(
-    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    delta: float,
+    dense: bool,
+    most: int | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return both errors (summed, or at their logits), the number of positives and the state."""
-    positives = locate(logits, targets, segments, exact_one=False)
-    quality = targets[positives.index].double()
-    _check_quality(quality)
+    positives, _ = locate(logits, targets, segments, exact_one=False, most=most)
+    quality = positives.slots.take(targets, free=1.0).double()
+    positives = _check_quality(quality, positives)
     ahead = positives.negatives_ahead(logits, targets, delta)
     ranking, sorting, facts = _errors(positives, quality, ahead, delta)
     state = pack(positives, **facts)
-    count = torch.tensor(quality.numel(), dtype=logits.dtype, device=logits.device)
+    slots, count = positives.slots, positives.slots.count(logits)
     if dense:
-        at = positives.index
-        return scatter(ranking, at, logits), scatter(sorting, at, logits), count, state
-    outcome = torch.nan if positives.broken else 0.0
-    total = logits.new_tensor(outcome)
-    return (
-        total + ranking.sum().to(logits.dtype),
-        total + sorting.sum().to(logits.dtype),
-        count,
-        state,
-    )
+        return slots.scatter(ranking, logits), slots.scatter(sorting, logits), count, state
+    ranked, sorted_ = positives.spoil(ranking.sum()), positives.spoil(sorting.sum())
+    return ranked.to(logits.dtype), sorted_.to(logits.dtype), count, state
 
 
 @_rank_sort.register_fake
 def _(
-    logits: Tensor, targets: Tensor, segments: Tensor | None, delta: float, dense: bool
+    logits: Tensor,
+    targets: Tensor,
+    segments: Tensor | None,
+    delta: float,
+    dense: bool,
+    most: int | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    found = torch.library.get_ctx().new_dynamic_size()
     shape = logits.shape if dense else ()
     return (
         logits.new_empty(shape),
         logits.new_empty(shape),
         logits.new_empty(()),
-        fake_state(logits, segments, 4, found),
+        fake_state(logits, segments, 4, most, most is not None),
     )
 
 
@@ -191,10 +199,11 @@ def _rank_sort_backward(
     segments: Tensor | None,
     state: Tensor,
     delta: float,
+    bounded: bool,
 ) -> Tensor:
-    positives, facts = unpack(state, logits, segments)
-    quality = targets[positives.index].double()
-    cotangents = [per_positive(g, positives.index) for g in (grad_ranking, grad_sorting)]
+    positives, facts = unpack(state, logits, segments, bounded)
+    quality = positives.slots.take(targets, free=1.0).double()
+    cotangents = [per_positive(g, positives.slots) for g in (grad_ranking, grad_sorting)]
     pull, push = _pulls(positives, quality, facts, cotangents, delta)
     return gradient(logits, targets, positives, delta, pull, push)
 
@@ -208,23 +217,26 @@ def _(
     segments: Tensor | None,
     state: Tensor,
     delta: float,
+    bounded: bool,
 ) -> Tensor:
     return torch.empty_like(logits)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, targets, segments, delta, _ = inputs
+    logits, targets, segments, delta, _, most = inputs
     count, state = output[-2:]
     ctx.mark_non_differentiable(count, state)
     ctx.save_for_backward(logits, targets, segments, state)
-    ctx.delta = delta
+    ctx.delta, ctx.bounded = delta, most is not None
 
 
 def _backward(
     ctx: Any, grad_ranking: Tensor, grad_sorting: Tensor, *_: Tensor
 ) -> tuple[Tensor | None, ...]:
-    grad = _rank_sort_backward(grad_ranking, grad_sorting, *ctx.saved_tensors, ctx.delta)
-    return grad, None, None, None, None
+    grad = _rank_sort_backward(
+        grad_ranking, grad_sorting, *ctx.saved_tensors, ctx.delta, ctx.bounded
+    )
+    return grad, *(None,) * 5
 
 
 _rank_sort.register_autograd(_backward, setup_context=_setup)
@@ -240,6 +252,7 @@ def rank_sort(
     segments: Int[Tensor, "*shape"] | None = None,
     reduction: str = "mean",
     group: Group = None,
+    max_positives: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the ranking error and the sorting error, each with a gradient of its own.
 
@@ -268,16 +281,20 @@ def rank_sort(
             or a process group. The errors are then those of all workers, on each of them; what is
             communicated grows with the positives. Not for ``vmap``; breaks the graph under
             ``torch.compile``.
+        max_positives: at most so many positives, here and on every worker. Then no size depends on
+            how many there are: nothing waits for a GPU to count them, and CUDA graphs capture the
+            loss. It costs about as much as that many positives.
 
     Returns:
         The two errors in the dtype of ``logits`` (float16 and bfloat16 are computed in float32).
         Without positives both are 0 with zero gradient. A NaN among the logits that count, or
-        among the targets, gives NaN.
+        among the targets, gives NaN; so do, on a GPU, what is an error on the CPU: more than
+        ``max_positives``, and with that bound a target above 1.
 
     Raises:
         TypeError: ``logits`` is not floating point or ``segments`` not integer.
-        ValueError: shapes or devices differ, ``delta`` is negative, ``reduction`` is unknown, or a
-            target exceeds 1.
+        ValueError: shapes or devices differ, ``delta`` is negative, ``reduction`` is unknown, a
+            target exceeds 1, or on the CPU there are more than ``max_positives``.
 
     Source: Oksuz, Cam, Akbas & Kalkan, "Rank & Sort Loss for Object Detection and Instance
     Segmentation", ICCV 2021.
@@ -290,15 +307,15 @@ def rank_sort(
     delta = check_positive("delta", delta, zero_allowed=True)
     check_reduction(reduction)
     x, t, ids = flat_inputs(logits, targets, segments)
-    dense = reduction == "none"
+    dense, most = reduction == "none", check_most(max_positives)
     if (workers := members(group)) is None:
-        ranking, sorting, count, _ = _rank_sort(x, t, ids, delta, dense)
+        ranking, sorting, count, _ = _rank_sort(x, t, ids, delta, dense, most)
     else:
-        everyone = Everyone(x, t, ids, workers, False, None)
-        _check_quality(everyone.targets)
+        everyone = Everyone(x, t, ids, workers, False, None, most)
+        positives = _check_quality(everyone.targets, everyone.positives)
         ahead = everyone.negatives_ahead(x, t, delta)
-        *errors, facts = _errors(everyone.positives, everyone.targets, ahead, delta)
-        pulls = partial(_pulls, everyone.positives, everyone.targets, tuple(facts.values()))
+        *errors, facts = _errors(positives, everyone.targets, ahead, delta)
+        pulls = partial(_pulls, positives, everyone.targets, tuple(facts.values()))
         (ranking, sorting), count = world_errors(
             x, t, everyone, errors, delta, dense, partial(pulls, delta=delta)
         )
@@ -314,6 +331,7 @@ class RankSortLoss(nn.Module):
         delta: half width of the ramp.
         reduction: "mean", "sum" or "none".
         group: the workers whose logits are ranked together.
+        max_positives: at most so many positives; see :func:`rank_sort`.
 
     >>> loss_fn = RankSortLoss()
     >>> logits = torch.tensor([2.0, 1.0, 0.5, -1.0], requires_grad=True)
@@ -325,12 +343,19 @@ class RankSortLoss(nn.Module):
 
     parts: dict[str, Tensor]
 
-    def __init__(self, delta: float = 0.5, reduction: str = "mean", group: Group = None) -> None:
+    def __init__(
+        self,
+        delta: float = 0.5,
+        reduction: str = "mean",
+        group: Group = None,
+        max_positives: int | None = None,
+    ) -> None:
         super().__init__()
         self.delta = check_positive("delta", delta, zero_allowed=True)
         check_reduction(reduction)
         self.reduction = reduction
         self.group = group
+        self.max_positives = check_most(max_positives)
         self.parts = {}
 
     def extra_repr(self) -> str:
@@ -350,6 +375,7 @@ class RankSortLoss(nn.Module):
             segments=segments,
             reduction=self.reduction,
             group=self.group,
+            max_positives=self.max_positives,
         )
         self.parts = {"ranking": ranking.detach(), "sorting": sorting.detach()}
         return ranking + sorting

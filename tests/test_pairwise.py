@@ -260,6 +260,23 @@ def test_a_million_small_weights_add_up() -> None:
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=str)
+@pytest.mark.parametrize("segments", [False, True])
+def test_nan_spoils_only_the_gradients_that_count_it(
+    comparison: rg.Comparison, segments: bool
+) -> None:
+    q = torch.tensor([[0.0, torch.nan, 1.0], [0.0, 0.5, 1.0]], requires_grad=True)
+    k = torch.tensor([[0.5, 2.0, 3.0], [0.5, torch.nan, 1.0]], requires_grad=True)
+    w = torch.ones(2, 3, requires_grad=True)
+    ids = torch.tensor([0, 0, 1]).expand(2, 3)
+    out = rg.pairwise_sum(q, k, w, comparison=comparison, segments=(ids, ids) if segments else None)
+    of_q, of_k, of_w = torch.autograd.grad(out.sum(), (q, k, w))
+    beside = not segments  # whether the third of a row has to do with the others
+    assert of_q.isnan().tolist() == [[False, True, False], [True, True, beside]]
+    assert of_k.isnan().tolist() == [[True, True, beside], [False, True, False]]
+    assert of_w.isnan().tolist() == of_k.isnan().tolist()
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS, ids=str)
 def test_nan_spoils_only_the_sums_that_count_it(comparison: rg.Comparison) -> None:
     q = torch.tensor([[0.0, torch.nan, 1.0], [0.0, 0.5, 1.0]])
     k = torch.tensor([[0.5, 2.0], [0.5, torch.nan]])

@@ -10,6 +10,7 @@ import numpy as np
 
 from rankgrad.kernels.cpu.compensated import plus
 from rankgrad.kernels.cpu.jit import jit
+from rankgrad.kernels.cpu.nans import holds_nan
 
 __all__ = ["laplace_sums"]
 
@@ -26,7 +27,7 @@ def laplace_sums(
         begin, end = max(starts[run], first), min(starts[run + 1], last)
         bottom, top = low[run], high[run]
         run += 1
-        broken = top > bottom and ks[top - 1] != ks[top - 1]
+        broken = holds_nan(ks, bottom, top)
         tail, at = 0.0, np.inf  # the decaying sum over keys above, as seen from `at`
         whole, error = 0.0, 0.0
         j = top
@@ -57,7 +58,7 @@ def laplace_sums(
         for i in range(begin, end):
             x = np.float64(qs[i])
             if x != x:
-                break
+                continue
             while j < top and ks[j] <= x:
                 key = np.float64(ks[j])
                 if key != at:

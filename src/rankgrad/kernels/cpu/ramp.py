@@ -12,6 +12,7 @@ import numpy as np
 
 from rankgrad.kernels.cpu.compensated import plus
 from rankgrad.kernels.cpu.jit import jit
+from rankgrad.kernels.cpu.nans import holds_nan
 
 __all__ = ["ramp_sums", "step_sums"]
 
@@ -27,7 +28,7 @@ def step_sums(
         begin, end = max(starts[run], first), min(starts[run + 1], last)
         bottom, top = low[run], high[run]
         run += 1
-        broken = top > bottom and ks[top - 1] != ks[top - 1]
+        broken = holds_nan(ks, bottom, top)
         above, above_rest = 0.0, 0.0
         tied, tied_rest = 0.0, 0.0
         hi = lo = top  # keys above the query start at hi, tied ones at lo
@@ -69,7 +70,7 @@ def ramp_sums(
         begin, end = max(starts[run], first), min(starts[run + 1], last)
         bottom, top = low[run], high[run]
         run += 1
-        broken = top > bottom and ks[top - 1] != ks[top - 1]
+        broken = holds_nan(ks, bottom, top)
         whole, whole_rest = 0.0, 0.0
         inside, inside_rest = 0.0, 0.0
         lever, lever_rest = 0.0, 0.0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rankgrad.kernels.cpu.jit import jit
+from rankgrad.kernels.cpu.nans import holds_nan
 
 __all__ = ["smooth_sums"]
 
@@ -209,7 +210,7 @@ def _smooth(
         begin, end = max(starts[run], first), min(starts[run + 1], last)
         bottom, top = low[run], high[run]
         run += 1
-        if top > bottom and ks[top - 1] != ks[top - 1]:
+        if holds_nan(ks, bottom, top):
             for i in range(begin, end):
                 value[q_to[i]] = np.nan
                 slope[q_to[i]] = np.nan
@@ -218,6 +219,10 @@ def _smooth(
             end -= 1
             value[q_to[end]] = np.nan
             slope[q_to[end]] = np.nan
+        while end > begin and qs[begin] != qs[begin]:
+            value[q_to[begin]] = np.nan
+            slope[q_to[begin]] = np.nan
+            begin += 1
         # Infinite keys are a whole step away from finite queries and tie with their like.
         lowest, highest = 0.0, 0.0
         while bottom < top and ks[bottom] == -np.inf:

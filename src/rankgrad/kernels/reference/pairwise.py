@@ -62,6 +62,7 @@ def _by_tiles(
         x = k[:, None, :] - q[:, part, None]
         x = torch.where(k[:, None, :] == q[:, part, None], 0.0, x)  # inf - inf is a tie
         h, d = comparison.value(x), comparison.derivative(x)
+        d = d.masked_fill(x.isnan(), torch.nan)  # that of a step or a ramp hides it
         if w is not None:
             h, d = h * w[:, None, :], d * w[:, None, :]
         if q_segments is not None and k_segments is not None:

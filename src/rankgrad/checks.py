@@ -9,6 +9,7 @@ from torch import Tensor
 
 __all__ = [
     "REDUCTIONS",
+    "anywhere",
     "check_beside",
     "check_choice",
     "check_count",
@@ -132,6 +133,23 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value}")
     return int(value)
+
+
+def anywhere(condition: Tensor) -> bool:
+    """Return whether a condition holds somewhere, where one can look without waiting.
+
+    On other devices than the CPU one would wait, compiled code would break, and under ``vmap``
+    there are no values to look at: there the answer is False.
+
+    >>> anywhere(torch.tensor([False, True]))
+    True
+    """
+    if condition.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    try:
+        return bool(condition.any())
+    except RuntimeError:  # vmap's tensors, and fake ones
+        return False
 
 
 def check_reduction(reduction: str) -> None:

@@ -19,7 +19,7 @@ def test_writes_a_table_json_and_a_page(tmp_path: Path, capsys: pytest.CaptureFi
     assert "all pairs" in shown
     assert "torchsort" in shown  # its version, or that it is not installed
     record = json.loads((tmp_path / "exact_ranker.json").read_text())
-    assert record["machine"]["torch"]
+    assert {"torch", "numba"} <= record["machine"].keys()
     assert record["machine"]["threads"]
     assert "libauc" in record["peers"]
     assert record["quick"] is True
@@ -51,3 +51,13 @@ def test_an_interruption_keeps_what_was_measured(
 def test_what_it_does_not_take_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "nonsense"]) == 2
     assert "'nonsense'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inside", ["file", "file/folder"])
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_measuring(
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(auc, "rows", lambda bench: pytest.fail("measured"))
+    assert main(["bench", "auc", "--out", str(tmp_path / inside)]) == 1
+    assert "cannot write the results" in capsys.readouterr().err

@@ -232,3 +232,29 @@ def test_processes_count_each_others_samples(tmp_path: Path) -> None:
             state = torch.load(tmp_path / f"{kind}{rank}.pt", weights_only=True)
             for name, value in alone.state_dict().items():
                 torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_label_that_is_no_number_is_refused() -> None:
+    x, labels = data()
+    fds = FDS(3, 10, start_smooth=0)
+    labels = labels.double()
+    labels[3] = torch.nan
+    with pytest.raises(ValueError, match="labels must be finite"):
+        fds(x, labels)
+    with pytest.raises(ValueError, match="labels must be finite"):
+        fds.observe(x, labels)
+
+
+@pytest.mark.compile
+def test_compiles_no_more_often_than_it_changes() -> None:
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    counter = CompileCounterWithBackend("aot_eager")
+    x, labels = data()
+    fds = FDS(3, 10)
+    compiled = torch.compile(fds, fullgraph=True, backend=counter)
+    for _ in range(5):
+        torch.testing.assert_close(compiled(x, labels), fds(x, labels))
+        fds.observe(x, labels)
+        fds.step()
+    assert counter.frame_count <= 2  # before the first epoch with statistics, and from then on

@@ -6,12 +6,15 @@ without a GPU the ``test_triton*`` files run in a process of their own, which
 """
 
 import os
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _GUARD = 64  # elements on either side of a tensor
@@ -83,3 +86,31 @@ def call(device: str) -> Callable[..., Any]:
         return several if isinstance(out, tuple) else several[0]
 
     return run
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of the kernels that would have run on tensors without data, on a GPU or "meta"."""
+    from rankgrad import kernels
+    from rankgrad.kernels import cuda
+
+    names: list[str] = []
+
+    def launch(kernel: Any, programs: int, *args: Any, **constants: Any) -> None:
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        (device,) = {str(x.device) for x in tensors}
+        assert device in ("cuda:0", "meta")
+        assert isinstance(programs, int)
+        names.append(kernel.__name__)
+
+    for module in pkgutil.iter_modules(cuda.__path__):
+        loaded = import_module(f"{cuda.__name__}.{module.name}")
+        if hasattr(loaded, "launch") and module.name != "launch":
+            monkeypatch.setattr(loaded, "launch", launch)
+    why_not = {"numba": "there are no numbers", "reference": None, "triton": None}
+    monkeypatch.setattr(kernels, "_why_not", why_not.__getitem__)
+    monkeypatch.setitem(kernels._PREFERRED, "meta", kernels._PREFERRED["cuda"])
+    kernels._find.cache_clear()
+    with FakeTensorMode():
+        yield names
+    kernels._find.cache_clear()

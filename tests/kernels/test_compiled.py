@@ -6,7 +6,7 @@ The interpreter takes what the compiler refuses: it runs Python, without types.
 import os
 import pkgutil
 from collections.abc import Iterator
-from importlib import import_module
+from importlib import import_module, reload
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ class Compiler:
 
         self.target = GPUTarget("cuda", capability, 32)
         self.made: dict[str, Any] = {}
+        self.variants: set[str] = set()
 
     def get_current_target(self) -> Any:
         return self.target
@@ -40,12 +41,12 @@ class Compiler:
 
 
 @pytest.fixture
-def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
-    """Calls of kernels compile them, and do not run them."""
+def compiler(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Compiler]:
+    """Calls of kernels compile them, and do not run them; for Hopper, unless a test says else."""
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
-    stand_in = Compiler(90)
+    stand_in = Compiler(getattr(request, "param", 90))
     really_run = JITFunction.run
 
     def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
@@ -54,6 +55,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
         self.device_caches.clear()  # a real device must not find what is not meant for it
         assert made.asm["cubin"]
         stand_in.made[self.__name__] = made
+        stand_in.variants.add(made.hash)
 
     monkeypatch.setattr(JITFunction, "run", compile_only)
     driver.set_active(stand_in)
@@ -109,6 +111,24 @@ def test_detection(compiler: Compiler, delta: float, dtype: torch.dtype) -> None
         positives._collect[(1,)](x, groups, groups, groups, 300, 300, **constants)
 
 
+def test_another_number_of_positives_compiles_nothing(compiler: Compiler) -> None:
+    """Neither its divisibility nor where in memory what it measures comes to lie."""
+    from rankgrad.kernels import cuda
+    from rankgrad.kernels.cuda import positives
+
+    x, facts = torch.zeros(3000), torch.zeros(2, 3, dtype=torch.int64)
+    variants = []
+    for p in (160, 161, 176):
+        scores, starts = torch.zeros(p, dtype=torch.float64), torch.tensor([0, p])
+        cuda.negatives_ahead(x, x, None, scores, starts, 0.5)
+        cuda.spread_to_negatives(x, x, None, scores, starts, 0.5, scores)
+        cuda.dominance(scores, scores[None], torch.full((p,), p), starts, 0.5)
+        places = torch.zeros(p, dtype=torch.int64)
+        positives._collect[(1,)](x, facts, facts, places, 3000, p, EXACT_ONE=True, BLOCK=1024)
+        variants.append(set(compiler.variants))
+    assert variants[0] == variants[1] == variants[2]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_rows(compiler: Compiler, dtype: torch.dtype) -> None:
     from rankgrad.kernels import cuda
@@ -130,6 +150,17 @@ def test_rows(compiler: Compiler, dtype: torch.dtype) -> None:
         "_compare",
         "_slope",
     } <= compiler.made.keys()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_retrieval(compiler: Compiler, dtype: torch.dtype) -> None:
+    from rankgrad.kernels import cuda
+
+    scores, codes = torch.zeros(2, 100, dtype=dtype), torch.zeros(2, 100, dtype=torch.uint8)
+    for cuts in (([], []), ([1, 4], [1.0, 2.0])):
+        cuda.soft_retrieval(scores, codes, 0.1, *cuts)
+        cuda.soft_retrieval_backward(scores[:, 0], scores, codes, 0.1, *cuts)
+    assert {"_list_relevant", "_relevant_tiles", "_pull_at_items"} <= compiler.made.keys()
 
 
 @pytest.mark.parametrize(
@@ -170,8 +201,27 @@ def test_networks(
         assert {"_onward", "_homeward"} <= compiler.made.keys()
 
 
+def test_networks_without_gather(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton has it from 3.3 on; without it all wires meet in memory."""
+    from rankgrad.kernels.cuda import network_fused
+    from rankgrad.kernels.cuda.swaps import Swaps
+
+    x, count = torch.zeros(2, 20), torch.full((2,), 20)
+    swaps = Swaps("bitonic", "cauchy", torch.ones(2, dtype=torch.float64))
+    monkeypatch.delattr(triton.language, "gather", raising=False)
+    try:
+        reload(network_fused)
+        network_fused.fused_through(x, count, None, swaps)
+        network_fused.fused_back(x, count, None, None, True, swaps)
+    finally:
+        monkeypatch.undo()
+        reload(network_fused)
+    assert {"_through", "_back"} <= compiler.made.keys()
+
+
+@pytest.mark.parametrize("compiler", [80], indirect=True, ids=["Ampere"])
 def test_no_kernel_is_left_out(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the tests above compile is all there is to launch."""
+    """What the tests above compile is all there is to launch, and compiles for older GPUs too."""
     from rankgrad.kernels import cuda
 
     kernels = set()
@@ -188,6 +238,7 @@ def test_no_kernel_is_left_out(compiler: Compiler, monkeypatch: pytest.MonkeyPat
         test_pairwise(compiler, comparison, torch.float32)
     test_detection(compiler, 0.5, torch.float32)
     test_rows(compiler, torch.float32)
+    test_retrieval(compiler, torch.float32)
     test_networks(compiler, monkeypatch, "bitonic", "logistic", 20, torch.float64)
     assert "_bridges" in kernels
     assert kernels <= compiler.made.keys()

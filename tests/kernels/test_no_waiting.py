@@ -1,4 +1,4 @@
-"""Shown without a GPU: kernels and losses ask the device for no number, and stay on it.
+"""Shown without a GPU: kernels ask the device for no number, and stay on it.
 
 Tensors without data say that they are on a GPU. Whatever needs a value, or a shape that depends on
 values, raises, and so does what mixes devices. Launches are left out.
@@ -6,9 +6,7 @@ values, raises, and so does what mixes devices. Launches are left out.
 
 import math
 import os
-import pkgutil
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -18,40 +16,16 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    FakeTensorMode,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import rankgrad as rg
-from rankgrad import kernels
+from kernels.without_data import Unordered
 from rankgrad.kernels import reference
 
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("this process interprets", allow_module_level=True)
 pytest.importorskip("triton")
-
-
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the kernels that would have run."""
-    from rankgrad.kernels import cuda
-
-    names: list[str] = []
-
-    def launch(kernel: Any, programs: int, *args: Any, **constants: Any) -> None:
-        tensors = [arg for arg in args if isinstance(arg, Tensor)]
-        assert {str(x.device) for x in tensors} == {"cuda:0"}
-        assert isinstance(programs, int)
-        names.append(kernel.__name__)
-
-    for module in pkgutil.iter_modules(cuda.__path__):
-        loaded = import_module(f"{cuda.__name__}.{module.name}")
-        if hasattr(loaded, "launch") and module.name != "launch":
-            monkeypatch.setattr(loaded, "launch", launch)
-    why_not = {"numba": "there are no numbers", "reference": None, "triton": None}
-    monkeypatch.setattr(kernels, "_why_not", why_not.__getitem__)
-    with FakeTensorMode():
-        yield names
 
 
 def pairwise(comparison: rg.Comparison, x: Tensor) -> None:
@@ -92,6 +66,15 @@ def ranksim(x: Tensor) -> None:
     count = torch.ones((), dtype=torch.int64, device=x.device)
     for want_slope in (False, True):
         cuda.ranksim_rows(square, square[:, :1], count, 2.0, want_slope)
+
+
+def retrieval(x: Tensor) -> None:
+    from rankgrad.kernels import cuda
+
+    codes = (x > 0).to(torch.uint8) + 1
+    for cuts in (([], []), ([1, 4], [1.0, 2.0])):
+        cuda.soft_retrieval(x, codes, 0.1, *cuts)
+        cuda.soft_retrieval_backward(x[:, 0], x, codes, 0.1, *cuts)
 
 
 def detection(x: Tensor) -> None:
@@ -140,6 +123,7 @@ KERNELS: dict[str, Callable[[Tensor], None]] = {
     "odd-even network": lambda x: network("odd_even", x[:, :50]),
     "bitonic network": lambda x: network("bitonic", x),
     "RankSim": ranksim,
+    "Smooth-AP and recall at k": retrieval,
     "passes over all logits": detection,
     "Rank & Sort, AP and aLRP": detection_losses,
 }  # fmt: skip
@@ -160,33 +144,6 @@ def test_without_a_bound_the_positives_are_waited_for(launched: list[str]) -> No
 
     with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
         cuda.find_positives(torch.zeros(50, device="cuda"), False)
-
-
-# What adds up on a GPU in the order in which threads come by, by PyTorch's own list.
-UNORDERED = {
-    "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "index_add", "index_add_",
-    "index_put", "index_put_", "index_reduce", "put_", "bincount", "histc", "cumsum",
-}  # fmt: skip
-
-
-class Unordered(TorchDispatchMode):
-    """Names the operations on floating-point numbers that may differ from run to run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        name = func.overloadpacket.__name__
-        floats = any(isinstance(arg, Tensor) and arg.is_floating_point() for arg in args)
-        # Neither that of the largest matters, nor that of places written once each.
-        largest = {"amax", "amin"} & set(map(str, args))
-        once = name.startswith("index_put") and True not in args[3:]
-        if name in UNORDERED and floats and not largest and not once:
-            self.found.add(name)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
@@ -249,32 +206,3 @@ def test_ranks_by_a_network_need_no_matrix(kind: str, n: int) -> None:
         cuda.network_gradient(x, count, v, v, kind, "cauchy", 1.0, 0.25)
     layers = n if kind == "odd_even" else 100
     assert sizes.largest < 2.5 * math.sqrt(layers) * n
-
-
-LOSSES: list[Callable[[Tensor, Tensor], Tensor]] = [
-    *(
-        partial(rg.functional.spearman_loss, ranker=ranker)
-        for ranker in (
-            "logistic", "laplace", rg.rankers.Pairwise(rg.Ramp(0.5)), "projection",
-            rg.rankers.Projection("kl"), "odd_even", "bitonic", "blackbox", "softsort",
-        )
-    ),
-    lambda x, y: rg.functional.rank_sim_loss(x, y[:, 0], unique="none"),
-    lambda x, y: rg.functional.smooth_ap_loss(x, y > 0),
-    lambda x, y: rg.functional.recall_at_k_loss(x, y > 0, (1, 3)),
-    lambda x, y: rg.functional.pairwise_difference_loss(x, y),
-    lambda x, y: rg.functional.approx_ndcg_loss(x, y),
-    lambda x, y: rg.functional.kendall_loss(x, y),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("loss_fn", LOSSES)
-def test_losses_wait_for_nothing(loss_fn: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """What they do around the kernels. Without a GPU, autograd only goes back on the CPU."""
-    with FakeTensorMode(), rg.use_backend("reference"):
-        for device in ("cuda", "cpu"):
-            x = torch.randn(4, 50, device=device, requires_grad=True)
-            loss = loss_fn(x, torch.randn(4, 50, device=device)).mean()
-            assert loss.device == x.device
-        loss.backward()
-        assert x.grad is not None

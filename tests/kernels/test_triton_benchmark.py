@@ -1,6 +1,7 @@
 """The benchmark of the GPU kernels runs, on tiny sizes, and has every row that was promised."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -34,7 +35,9 @@ PROMISED = {
 
 
 def test_every_promised_row_is_there(script: ModuleType, device: str) -> None:
-    found = list(script.rows(script.Place(device, "tiny")))
+    failed: list[str] = []
+    found = list(script.rows(script.Place(device, "tiny"), failed))
+    assert not failed
     assert all(row.ours > 0 and row.theirs > 0 and row.ratio > 0 for row in found)
     for (work, against), limit in PROMISED.items():
         rows = [
@@ -58,3 +61,16 @@ def test_a_dry_run_leaves_no_figures(
     with pytest.raises(SystemExit):
         script.main()
     assert "--dry measures nothing" in capsys.readouterr().err
+
+
+def test_a_suite_that_fails_leaves_the_others_their_turn(
+    script: ModuleType, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(place: object) -> Iterator[str]:
+        yield "first"
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(script, "SUITES", (broken, lambda place: iter(["second"])))
+    failed: list[str] = []
+    assert list(script.rows(script.Place(device, "tiny"), failed)) == ["first", "second"]
+    assert failed == ["broken"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import rankgrad as rg
+from rankgrad.losses import listwise
 from rankgrad.losses.approx_ndcg import (
     ApproxMRRLoss,
     ApproxNDCGLoss,
@@ -420,3 +421,17 @@ def test_nan_relevance_gives_nan_for_that_list(loss: Loss) -> None:
     relevance[:, 0], relevance[:, 1] = 2, 0
     relevance[1, 3] = torch.nan
     assert loss(scores, relevance, reduction="none").isnan().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("n", [1, 255, 256, 700])
+@pytest.mark.parametrize("shape", [(), (1,)], ids=str)
+def test_a_single_list_on_a_gpu_is_added_up_by_blocks(n: int, shape: tuple[int, ...]) -> None:
+    x = 20 * torch.randn(*shape, n, dtype=torch.float64)
+    x[..., n // 2 :] = torch.finfo(x.dtype).min / 4  # what is masked
+    leaf, twin = (x.clone().requires_grad_() for _ in range(2))
+    by_blocks, whole = listwise._running_by_blocks(leaf), twin.logcumsumexp(-1)
+    torch.testing.assert_close(by_blocks, whole)
+    weights = torch.randn(n, dtype=torch.float64)
+    for out in (by_blocks, whole):
+        (out * weights)[..., : max(n // 2, 1)].sum().backward()
+    torch.testing.assert_close(leaf.grad, twin.grad)

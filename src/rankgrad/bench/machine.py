@@ -2,6 +2,8 @@
 
 import os
 import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -21,6 +23,9 @@ def machine() -> dict[str, str]:
         "torch": torch.__version__,
         "rankgrad": rankgrad.__version__,
     }
+    for name in ("numba", "triton"):  # what compiles our kernels
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found

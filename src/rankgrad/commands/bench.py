@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from rankgrad.commands.errors import CommandError, require
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     for known in (facts, peers.found()):
         console.print(", ".join(f"{name} {fact}" for name, fact in known.items()), markup=False)
     folder = options.out or Path("runs", "bench-quick" if options.quick else "bench")
+    _claim(folder)
     bench = Bench(quick=options.quick, budget=float(options.budget))
     measured: dict[str, list[Row]] = {}
     stopped = ""
@@ -89,6 +91,16 @@ def run(options: argparse.Namespace) -> int:
     if stopped:
         raise CommandError(f"{stopped}; what was measured is in {folder}", _INTERRUPTED)
     return 0
+
+
+def _claim(folder: Path) -> None:
+    """Say before the measuring, and not after, that nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CommandError(f"cannot write the results: {error}") from None
 
 
 def _list() -> None:

@@ -1,5 +1,7 @@
 """Feature-distribution smoothing: features of rare labels borrow statistics from neighbours."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64, Shaped
@@ -66,7 +68,6 @@ class FDS(nn.Module):
     """
 
     # Buffers
-    epoch: Tensor
     samples: Tensor  # of each bin, over all epochs
     running_mean: Tensor  # over epochs, up to this one
     running_var: Tensor
@@ -112,13 +113,19 @@ class FDS(nn.Module):
         self.start_smooth = start_smooth
         self.clip = check_clip(clip)
         self.register_buffer("window", window.float(), persistent=False)
-        self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
         self.register_buffer("samples", torch.zeros(num_bins))
         for name in ("mean", "var"):
             start = torch.zeros if name == "mean" else torch.ones
             for kind in ("running_", "", "smoothed_"):
                 self.register_buffer(kind + name, start(num_bins, feature_dims))
         self.seen = BinStatistics(num_bins, feature_dims)  # of the epoch under way
+        self._begin(0)
+
+    def _begin(self, epoch: int) -> None:
+        # A plain number: a buffer would have to be waited for. torch.compile sees two flags, which
+        # change once, and not the number.
+        self.epoch = epoch
+        self._counts, self._smooths = epoch >= self.start_update, epoch >= self.start_smooth
 
     def forward(
         self, features: Float[Tensor, "n d"], labels: Shaped[Tensor, " n"] | None = None
@@ -127,9 +134,11 @@ class FDS(nn.Module):
 
         Args:
             features: ``[n, feature_dims]``.
-            labels: ``[n]``; not needed in evaluation, where features pass as they are.
+            labels: ``[n]``; not needed in evaluation, where features pass as they are. One that
+                is NaN or infinite raises ``ValueError``; on a GPU, where looking would wait, its
+                features become NaN.
         """
-        if not self.training or int(self.epoch) < self.start_smooth:
+        if not self.training or not self._smooths:
             return features
         if labels is None:
             raise ValueError("labels must be given in training")
@@ -142,12 +151,14 @@ class FDS(nn.Module):
             self.smoothed_var[bins],
             self.clip,
         )
+        if labels.is_floating_point() and labels.device.type != "cpu":
+            moved = torch.where(labels.isfinite()[:, None], moved, torch.nan)
         return moved.to(features.dtype)
 
     @torch.no_grad()
     def observe(self, features: Float[Tensor, "n d"], labels: Shaped[Tensor, " n"]) -> None:
         """Count features, as they come from the network, into the statistics of this epoch."""
-        if int(self.epoch) < self.start_update or features.shape[0] == 0:
+        if not self._counts or features.shape[0] == 0:
             return
         self.seen.add(features, self._bins(features, labels))
 
@@ -158,20 +169,20 @@ class FDS(nn.Module):
         With ``torch.distributed`` running, the statistics of all processes count.
         """
         self.seen.gather()
-        if int(self.epoch) > self.start_update:
+        if self.epoch > self.start_update:
             self.mean.copy_(self.running_mean)
             self.var.copy_(self.running_var)
             self.smoothed_mean.copy_(self._smooth(self.mean))
             self.smoothed_var.copy_(self._smooth(self.var))
-        if int(self.epoch) >= self.start_update:
+        if self._counts:
             self._update()
-        self.epoch += 1
+        self._begin(self.epoch + 1)
 
     def _update(self) -> None:
         count = self.seen.count
         self.samples += count
         there = (count > 0)[:, None]
-        if int(self.epoch) == self.start_update:
+        if self.epoch == self.start_update:
             keep = torch.zeros_like(self.samples)
         elif self.momentum is None:
             keep = 1 - count / self.samples.clamp(min=1)
@@ -200,6 +211,14 @@ class FDS(nn.Module):
                 f"{tuple(features.shape)} and {tuple(labels.shape)}"
             )
         return label_bins(labels.detach(), self.num_bins, low=self.low, width=self.width)
+
+    def get_extra_state(self) -> Tensor:
+        """Return the epoch, for ``state_dict``."""
+        return torch.tensor(self.epoch)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take over what :meth:`get_extra_state` returned."""
+        self._begin(int(state))
 
     def extra_repr(self) -> str:
         """Return the settings for ``print``."""

@@ -5,13 +5,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
-from rankgrad.checks import check_choice, check_positive, check_real
+from rankgrad.checks import anywhere, check_choice, check_positive, check_real
 
 __all__ = ["label_bins", "lds_bin_weights", "lds_weights", "smooth_counts"]
 
 _REWEIGHTING = ("sqrt_inverse", "inverse")
 # Label arithmetic such as 0.3 / 0.1 ends just below the edge that is meant.
 _EDGE = 1e-6
+_NOT_FINITE = "labels must be finite, got NaN or infinity"
 
 
 def label_bins(
@@ -23,6 +24,11 @@ def label_bins(
     an edge does: float32 and shorter labels are compared with the edges in float32, where 0.3 is
     3 * 0.1; others count to the next bin from a millionth of a bin below its edge.
 
+    Raises:
+        TypeError: the labels are no real numbers.
+        ValueError: a label is NaN or infinite. Looking at them would wait for a GPU: there
+            infinite labels are outside the range, and NaN counts to the last bin.
+
     >>> import torch
     >>> label_bins(torch.tensor([0.1, 0.3, 0.35, 9.0]), 4, width=0.1)
     tensor([1, 3, 3, 3])
@@ -30,19 +36,18 @@ def label_bins(
     width = check_positive("width", width)
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
-    _check_finite(labels)
-    if labels.is_floating_point() and labels.dtype != torch.float64:
-        edges = torch.arange(1, num_bins, dtype=torch.float64) * width + low
-        edges = edges.float().to(labels.device)
-        return torch.searchsorted(edges, labels.float().contiguous(), right=True)
-    position = (labels.double() - low) / width
-    return torch.floor(position + _EDGE).clamp(0, num_bins - 1).long()
-
-
-def _check_finite(labels: Tensor) -> None:
     check_real("labels", labels)
-    if labels.is_floating_point() and not bool(labels.isfinite().all()):
-        raise ValueError("labels must be finite, got NaN or infinity")
+    if labels.is_floating_point() and anywhere(labels - labels != 0):  # NaN and infinity
+        raise ValueError(_NOT_FINITE)
+    last = num_bins - 1
+    if labels.is_floating_point() and labels.dtype != torch.float64:
+        edges = torch.arange(1, num_bins, dtype=torch.float64, device=labels.device)
+        edges = (edges * width + low).float()
+        return torch.searchsorted(edges, labels.float().contiguous(), right=True)
+    position = torch.floor((labels.double() - low) / width + _EDGE).clamp(0, last)
+    if labels.device.type != "cpu":
+        position = position.nan_to_num(last)
+    return position.long()
 
 
 def smooth_counts(
@@ -145,6 +150,8 @@ def lds_weights(
     Returns:
         ``[n]`` on the device of ``labels``, float64 for float64 labels, else float32.
 
+    Looks at the labels, which waits for a GPU: for all labels once, before the training.
+
     Source: Yang, Zha, Chen, Wang, Katabi: Delving into Deep Imbalanced Regression. ICML 2021.
 
     >>> import torch
@@ -156,7 +163,9 @@ def lds_weights(
     tensor([0.8922, 0.8922, 0.8922, 0.8922, 1.4312])
     """
     check_positive("width", width)
-    _check_finite(labels)
+    check_real("labels", labels)
+    if labels.is_floating_point() and not bool(labels.isfinite().all()):
+        raise ValueError(_NOT_FINITE)
     dtype = torch.float64 if labels.dtype == torch.float64 else torch.float32
     if labels.numel() == 0:
         return labels.to(dtype)

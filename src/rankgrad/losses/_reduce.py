@@ -42,8 +42,8 @@ def reduce(
     if reduction == "sum":
         return total
     if members(group) is not None:
-        count = values.new_tensor(values.numel()) if valid is None else valid.sum().to(values.dtype)
-        return total / all_sum(count, group).clamp(min=1)
+        count = values.new_full((), values.numel()) if valid is None else valid.sum()
+        return total / all_sum(count.to(values.dtype), group).clamp(min=1)
     if valid is None:
         return total / max(values.numel(), 1)
     return total / valid.sum().clamp(min=1)

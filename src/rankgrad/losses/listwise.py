@@ -17,6 +17,7 @@ __all__ = ["ListMLELoss", "ListNetLoss", "list_mle_loss", "list_net_loss"]
 
 TIES = ("shared", "ordinal")
 TARGETS = ("softmax", "proportional")
+_BLOCK = 256
 
 
 def list_mle_loss(
@@ -76,7 +77,7 @@ def list_mle_loss(
     valid = given.valid.gather(-1, order)
     nothing = torch.finfo(given.scores.dtype).min / 4
     in_order = torch.where(valid, given.scores.gather(-1, order), nothing)
-    tail = in_order.flip(-1).logcumsumexp(dim=-1).flip(-1)
+    tail = _running(in_order.flip(-1)).flip(-1)
     if ties == "shared":
         # From the first of the equally relevant items on.
         grades = torch.where(valid, given.relevance.gather(-1, order), torch.inf)
@@ -86,6 +87,28 @@ def list_mle_loss(
     loss = torch.where(valid, tail - in_order, 0.0).sum(dim=-1)
     loss = torch.where(given.relevance.isnan().any(dim=-1), torch.nan, loss)
     return reduce(loss, reduction, counts, group=group).to(result_dtype(scores))
+
+
+def _running(x: Tensor) -> Tensor:
+    """Return ``log sum exp`` of all up to each place, of finite ``x``."""
+    if x.device.type == "cpu" or x.numel() != x.shape[-1]:
+        return x.logcumsumexp(dim=-1)
+    return _running_by_blocks(x)
+
+
+def _running_by_blocks(x: Tensor) -> Tensor:
+    """Return :func:`_running` of a single row.
+
+    On a GPU torch runs over a single row in no fixed order, over several in that of each row.
+    """
+    n = x.shape[-1]
+    nothing = torch.finfo(x.dtype).min / 4
+    whole = (n // _BLOCK + 2) * _BLOCK  # two blocks at least
+    blocks = F.pad(x.reshape(n), (0, whole - n), value=nothing).view(-1, _BLOCK)
+    inside = blocks.logcumsumexp(dim=-1)
+    before = F.pad(inside[:-1, -1], (1, 0), value=nothing)
+    before = before.expand(2, -1).logcumsumexp(dim=-1)[0]
+    return torch.logaddexp(inside, before[:, None]).flatten()[:n].view(x.shape)
 
 
 def list_net_loss(

@@ -59,7 +59,8 @@ def smooth_ap_loss(
         ValueError: a shape, device or setting does not fit.
 
     Cost: ``O(relevant items x n)`` time for each row. Memory: a byte for each score, and backward
-    the gradient. On a GPU the relevant items are listed first, which waits for the device.
+    the gradient; on a GPU also a list of the relevant items that has room for all, and backward
+    two numbers for each of its places.
 
     Source: Brown, Xie, Kalogeiton, Zisserman: Smooth-AP: Smoothing the Path Towards Large-Scale
     Image Retrieval. ECCV 2020.

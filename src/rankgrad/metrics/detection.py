@@ -52,7 +52,7 @@ def match_boxes(
         TypeError: ``boxes`` or ``scores`` is not floating point.
         ValueError: not one score a box, or ``threshold`` is not above 0.
 
-    Cost: ``O(n m)``.
+    Cost: ``O(n m)``, on the CPU: who takes a box depends on who took one before. Waits for a GPU.
 
     >>> truth = torch.tensor([[0.0, 0, 10, 10]])
     >>> boxes = torch.tensor([[0.0, 0, 10, 8], [0, 0, 10, 10]])
@@ -124,7 +124,7 @@ def olrp(
     check_same_shape("ious", ious, "scores", scores)
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold must be in [0, 1), got {threshold}")
-    nan = scores.new_tensor(torch.nan, dtype=torch.float64)
+    nan = scores.new_full((), torch.nan, dtype=torch.float64)
     if truths == 0:
         return OLRP(nan, nan, nan, nan, nan)
     order = scores.argsort(descending=True, stable=True)
@@ -137,8 +137,20 @@ def olrp(
     kept = torch.arange(1, len(s) + 1, device=s.device, dtype=torch.float64)
     error = (off / (1 - threshold) + (kept - tp) + (truths - tp)) / (kept + truths - tp)
     error = torch.where(ends, error, torch.inf)
-    if len(s) == 0 or error.amin() > 1:
+    if len(s) == 0:
         one, never = torch.ones_like(nan), torch.full_like(nan, torch.inf)
         return OLRP(one, nan, nan, one, never)
-    at = error.argmin()
-    return OLRP(error[at], off[at] / tp[at], 1 - tp[at] / kept[at], 1 - tp[at] / truths, s[at])
+    best, at = error.min(0, keepdim=True)
+    some = best <= 1  # else it is best to keep none
+
+    def there(value: Tensor, otherwise: float) -> Tensor:
+        return torch.where(some, value, otherwise).squeeze(0)
+
+    hits = tp[at]
+    return OLRP(
+        there(best, 1.0),
+        there(off[at] / hits, torch.nan),
+        there(1 - hits / kept[at], torch.nan),
+        there(1 - hits / truths, 1.0),
+        there(s[at], torch.inf),
+    )

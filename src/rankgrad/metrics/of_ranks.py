@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from rankgrad.checks import check_choice, check_count
+from rankgrad.checks import anywhere, check_choice, check_count
 
 __all__ = [
     "GAINS",
@@ -95,15 +95,10 @@ def not_negative(relevance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     CPU, in compiled code, under vmap), negative values become NaN instead.
     """
     negative = relevance < 0
-    if relevance.device.type == "cpu" and not torch.compiler.is_compiling():
-        try:
-            found = bool(negative.any())
-        except RuntimeError:  # vmap's tensors, and fake ones, have no values to look at
-            found = False
-        if found:
-            raise ValueError(
-                "relevance must not be negative; where it marks padding, give a mask instead"
-            )
+    if anywhere(negative):
+        raise ValueError(
+            "relevance must not be negative; where it marks padding, give a mask instead"
+        )
     return torch.where(negative, torch.nan, relevance)
 
 

@@ -165,7 +165,7 @@ def soft_quantile(
     if not isinstance(q, Tensor):
         if not 0 <= check_finite_number("q", q) <= 1:
             raise ValueError(f"q must be in [0, 1], got {q}")
-        q = torch.tensor(q, dtype=torch.float64, device=x.device)
+        q = torch.full((), q, dtype=torch.float64, device=x.device)
     check_floating("q", q)
     check_same_device("q", q, "scores", x)
     n = x.shape[-1]

@@ -203,7 +203,7 @@ def _sort_rows(
             else:
                 block[row, i] = -1
         out[row, m:] = 0.0
-        if m > 0 and y[0] != y[0]:
+        if m > 0 and (y[0] != y[0] or (entropic and np.isinf(y[0]))):
             for j in range(m):
                 out[row, j] = np.nan
                 block[row, at[j]] = -1

@@ -15,6 +15,7 @@ from rankgrad.kernels.cuda.projection import (
     project_sort_vjp,
 )
 from rankgrad.kernels.cuda.ranksim import ranksim_rows
+from rankgrad.kernels.cuda.retrieval import soft_retrieval, soft_retrieval_backward
 from rankgrad.kernels.cuda.spread import spread_to_negatives
 
 __all__ = [
@@ -30,5 +31,7 @@ __all__ = [
     "project_sort",
     "project_sort_vjp",
     "ranksim_rows",
+    "soft_retrieval",
+    "soft_retrieval_backward",
     "spread_to_negatives",
 ]

@@ -5,6 +5,8 @@ of a sum of exponentials of scores. The exponentials are summed towards the larg
 of the last: for ranks along the sorted scores, for sorting against them.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -41,8 +43,8 @@ def _shares(
 
 @triton.jit(do_not_specialize=["n", "stride", "all", "steps"])
 def _read_entropic(
-    total, rest, level, order, edges, count, first, last, many, broken, strength, out, block,
-    n, stride, all, steps, RANK: tl.constexpr, BLOCK: tl.constexpr,
+    total, rest, level, scores, order, edges, count, first, last, many, broken, strength, out,
+    block, n, stride, all, steps, RANK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write what the places ``i`` of a curve get, and the sorted places where blocks start."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -52,7 +54,6 @@ def _read_entropic(
     )
     lost = tl.load(broken + row, mask=live, other=0) != 0
     place = row * (n + 1)
-    peak = tl.load(level + place + b, mask=inner, other=0.0)
     size = (b - a).to(tl.float64)
     to = row * n + tl.load(order + at, mask=live, other=0)
     speed = tl.load(strength)
@@ -61,6 +62,7 @@ def _read_entropic(
         held = i < valid
         middle = 0.5 * (a + b + 1).to(tl.float64)
         here = tl.load(level + place + i + 1, mask=inner, other=0.0)
+        peak = tl.load(level + place + b, mask=inner, other=0.0)
         share = tl.exp((here - peak) / speed) / mass
         soft = tl.where(inner & (size > 1.0), share * (size * middle), middle)
         start = a
@@ -68,6 +70,7 @@ def _read_entropic(
     else:  # counted from the smallest score
         held = inner
         after = (b - 1 - i).to(tl.float64)
+        peak = tl.load(scores + row * n + b - 1, mask=inner, other=0.0)
         share = tl.log(expm1(-size / speed) / expm1(-1.0 / speed) / mass)
         soft = peak - (after / speed + share)
         start = n - b
@@ -75,6 +78,20 @@ def _read_entropic(
     soft = tl.where(lost, float("nan"), soft)
     tl.store(out + where, tl.where(held, soft, 0.0).to(out.dtype.element_ty), mask=live)
     tl.store(block + to, tl.where(held & (lost == 0), start, -1).to(tl.int32), mask=live)
+
+
+def _closer(level: Tensor, most: float) -> Tensor:
+    """Return a rising ``level`` [rows, n] from 0 on, with no gap above ``most``.
+
+    Beside a score as large as the dtype allows, which stands for infinity or for nothing, the
+    others would differ by less than is rounded off.
+    """
+    gap = torch.nn.functional.pad(level.diff(dim=-1), (1, 0))
+    place = torch.arange(level.shape[1], device=level.device)
+    anchor = torch.where(gap > most, place, 0).cummax(-1).values
+    total, rest = running(gap.clamp(max=most))
+    base = (total + rest)[:, 1:].gather(-1, anchor)
+    return (level - level.gather(-1, anchor)) + base
 
 
 def entropic_project(
@@ -110,6 +127,10 @@ def entropic_project(
     ahead = torch.arange(n, device=x.device) < begin[:, None]
     level = torch.where(finite, line, torch.where(ahead, low, high))
     level = torch.where(finite.any(-1, keepdim=True), level, 0.0)
+    # So far apart that the exponentials of a whole row cannot make up for it: whether two share a
+    # block, and what they have of it, is settled.
+    enough = 3 * math.log(n) + 50
+    scores, level = level, _closer(level, strength * enough if rank else n / strength + enough)
     term = torch.ones_like(level) if rank else finite.to(level.dtype)
     scale = strength if rank else 1.0
     total, rest = running(term, level=level, scale=scale)
@@ -127,7 +148,7 @@ def entropic_project(
     )  # fmt: skip
     total, rest = running(share)
     launch(
-        _read_entropic, ceil_div(rows * n, _BLOCK), total, rest, points, order.contiguous(),
+        _read_entropic, ceil_div(rows * n, _BLOCK), total, rest, points, scores, order.contiguous(),
         *found, broken.to(torch.int32), speed, out, block, *sizes, RANK=rank, BLOCK=_BLOCK,
     )  # fmt: skip
     return out, block

@@ -60,7 +60,7 @@ def network_gradient(
     """Return the gradient of ``sum(w * (P v))`` for ``x``; see :func:`network_apply`.
 
     Memory: scores and channels before ``2 sqrt(layers)`` layers. Up to 4096 wires that is at most
-    1024 times 2048 numbers a layer; of more wires so many rows and channels go at once that it
+    1024 times 4096 numbers a layer; of more wires so many rows and channels go at once that it
     stays below 2**27 numbers, if one does.
     """
     if w.numel() == 0:

@@ -27,11 +27,25 @@ _CHANNELS = 32  # at most so many to a program: each computes the shares again
 _PROGRAMS = 1024  # that go back at once, each with memory of its own
 
 
+if hasattr(tl, "gather"):  # from 3.3 on
+
+    @triton.jit
+    def _gather(x, other):
+        return tl.gather(x, other, 0)
+
+else:
+
+    @triton.jit
+    def _gather(x, other):
+        """Stand in for what is never called: compiling looks up every name there is."""
+        return x
+
+
 @triton.jit
 def _across(x, i, other, spot):
     """Return what is on the wires [n] ``other``; ``spot`` is memory to meet in, or None."""
     if spot is None:
-        found = tl.gather(x, other, 0)
+        found = _gather(x, other)
     else:
         tl.store(spot + i, x)
         tl.debug_barrier()
@@ -44,7 +58,7 @@ def _across(x, i, other, spot):
 def _beyond(v, i, other, spot, WIRES: tl.constexpr, WIDTH: tl.constexpr):
     """Return what is on the wires [n, c] ``other``."""
     if spot is None:
-        found = tl.gather(v, tl.broadcast_to(other[:, None], (WIRES, WIDTH)), 0)
+        found = _gather(v, tl.broadcast_to(other[:, None], (WIRES, WIDTH)))
     else:
         c = tl.arange(0, WIDTH)[None, :]
         tl.store(spot + i[:, None] * WIDTH + c, v)
@@ -203,7 +217,7 @@ def fits(n: int) -> bool:
 
 def _meeting(x: Tensor, programs: int, wires: int, width: int) -> Tensor | None:
     """Return memory for wires to meet in, or None where they meet in registers."""
-    if wires <= _SHUFFLED and hasattr(tl, "gather"):  # Triton has it from 3.3 on
+    if wires <= _SHUFFLED and hasattr(tl, "gather"):
         return None
     return x.new_empty((programs, wires, width))
 

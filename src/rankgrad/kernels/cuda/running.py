@@ -18,6 +18,8 @@ __all__ = ["any_between", "between", "plus", "running", "weight_between"]
 
 _STEPS = 16  # elements to a lane
 _BLOCK = 128  # lanes to a program
+# The second of two rows is aligned if the first has an even length: that compiles nothing new.
+_ANYWHERE = ["x", "x_rest", "shrink", "before", "before_rest", "total", "rest"]
 
 
 @triton.jit
@@ -65,7 +67,7 @@ def _shrunk(total, rest, shrink, at, live):
     return total, rest
 
 
-@triton.jit(do_not_specialize=["n", "chunks", "lanes"])
+@triton.jit(do_not_specialize=["n", "chunks", "lanes"], do_not_specialize_on_alignment=_ANYWHERE)
 def _totals(
     x, x_rest, shrink, total, rest, n, chunks, lanes, STEPS: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -86,7 +88,7 @@ def _totals(
     tl.store(rest + lane, low, mask=live)
 
 
-@triton.jit(do_not_specialize=["n", "chunks", "lanes"])
+@triton.jit(do_not_specialize=["n", "chunks", "lanes"], do_not_specialize_on_alignment=_ANYWHERE)
 def _spread(
     x, x_rest, shrink, before, before_rest, total, rest, n, chunks, lanes,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,

@@ -66,5 +66,11 @@ def contrast_rows(
 def contrast_vjp(grad: Tensor, slope: Tensor, distance: Tensor, points: Tensor) -> Tensor:
     """Return the gradient for ``points`` by that of the anchors; coinciding points pull nowhere."""
     pull = ranksim_pull(slope, grad)
-    vjp: Tensor = torch.ops.aten._cdist_backward(pull, points, points, 2.0, distance)
-    return vjp
+    if points.dtype == torch.float64:
+        vjp: Tensor = torch.ops.aten._cdist_backward(pull, points, points, 2.0, distance)
+        return vjp
+    # On a GPU that would write down the difference of every pair, n n d numbers. In float64 their
+    # sum may be taken apart: what cancels leaves more digits than float32 has.
+    weight = torch.where(distance == 0, 0.0, pull / distance).double()
+    x = points.double()
+    return (weight.sum(1, keepdim=True) * x - weight @ x).to(points.dtype)

@@ -97,7 +97,11 @@ def project_rank(
 def project_sort(
     x: Tensor, mask: Tensor | None, strength: float, entropic: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the softly sorted rows of ``x`` [rows, n], largest first, and the blocks."""
+    """Return the softly sorted rows of ``x`` [rows, n], largest first, and the blocks.
+
+    With ``entropic`` a score of -inf takes a place and has no share in its block; a row whose
+    largest score is infinite is NaN.
+    """
     order, y, valid = ordered(x, mask)
     walls = torch.zeros_like(valid)
     walls[..., 1:] = valid[..., 1:] != valid[..., :-1]
@@ -106,7 +110,7 @@ def project_sort(
 
     def mean_exp(z: Tensor, first: Tensor) -> Tensor:
         peak = z.gather(-1, first)
-        return _sum(torch.exp(z - peak), first).log() + peak
+        return _sum(torch.exp(torch.where(z == -torch.inf, z, z - peak)), first).log() + peak
 
     def level(first: Tensor) -> Tensor:
         if entropic:
@@ -120,6 +124,8 @@ def project_sort(
     else:
         shift = _sum(y - origin - step, first) / _sum(torch.ones_like(y), first)
     broken = _broken(x, mask)
+    if entropic:
+        broken = broken | (y[:, :1].isinf() & valid[:, :1]).any(-1, keepdim=True)
     values = torch.where(valid, (origin + step + shift).masked_fill(broken, torch.nan), 0.0)
     return values.to(x.dtype), _unsorted(first, order, valid & ~broken, -1).int()
 

@@ -39,7 +39,8 @@ class EpochBalance:
 
     The weight starts at 50. After ``steps`` calls of :meth:`update` it becomes
     ``(mean localization + mean classification) / mean localization`` of those calls. An epoch that
-    gives no such number (no localisation error at all, or a NaN) leaves it as it is.
+    gives no such number (no localisation error at all, or a NaN) leaves it as it is. That call
+    waits for a GPU, the others do not.
 
     Args:
         steps: optimiser steps in an epoch.

@@ -52,12 +52,13 @@ class Operator:
         """Run the operator."""
         if len(args) != self._arity or not straight(args):
             return self._overload(*args)
-        if any(type(args[at]) is not float for at in self._numbers):
-            return self._overload(*args)  # which converts
-        if torch.is_grad_enabled() and any(
-            isinstance(arg, Tensor) and arg.requires_grad for arg in args
-        ):
-            return self._differentiated(*args)
+        for at in self._numbers:
+            if type(args[at]) is not float:
+                return self._overload(*args)  # which converts
+        if torch.is_grad_enabled():
+            for arg in args:
+                if isinstance(arg, Tensor) and arg.requires_grad:
+                    return self._differentiated(*args)
         with below_autograd():
             return self._function(*args)
 

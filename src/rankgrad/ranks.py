@@ -8,15 +8,16 @@ from rankgrad import kernels
 from rankgrad.checks import check_choice, check_mask, check_rows, compute_dtype
 from rankgrad.operators import batched, operator, rows, shaped
 
-__all__ = ["TIES", "rank"]
+__all__ = ["TIES", "hard_rank", "rank"]
 
 TIES = ("ordinal", "average", "min", "max", "dense")
 
 
 @operator("hard_rank")
-def _hard_rank(
+def hard_rank(
     x: Tensor, mask: Tensor | None, descending: bool, ties: str, normalize: bool
 ) -> Tensor:
+    """Return hard ranks along the last dimension, of float32 or float64."""
     if x.numel() == 0:
         return torch.empty_like(x)
     serve = kernels.implementation("hard_rank", x.device)
@@ -24,12 +25,12 @@ def _hard_rank(
     return shaped(ranks, x.shape)
 
 
-@_hard_rank.register_fake
+@hard_rank.register_fake
 def _(x: Tensor, mask: Tensor | None, descending: bool, ties: str, normalize: bool) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
-_hard_rank.register_vmap(batched(_hard_rank))
+hard_rank.register_vmap(batched(hard_rank))
 
 
 def rank(
@@ -72,7 +73,12 @@ def rank(
     check_choice("ties", ties, TIES)
     if mask is not None:
         check_mask("mask", mask, "scores", scores)
-        mask = mask.broadcast_to(scores.shape).movedim(dim, -1)
-    x = scores.detach().to(compute_dtype(scores)).movedim(dim, -1)
-    ranks: Tensor = _hard_rank(x, mask, descending, ties, normalize)
-    return ranks.movedim(-1, dim)
+        mask = mask.broadcast_to(scores.shape)
+    x, dtype = scores.detach(), compute_dtype(scores)
+    # Even a view or a cast that changes nothing takes a microsecond.
+    x = x if x.dtype == dtype else x.to(dtype)
+    last = dim in (-1, x.dim() - 1)
+    if not last:
+        x, mask = x.movedim(dim, -1), None if mask is None else mask.movedim(dim, -1)
+    ranks: Tensor = hard_rank(x, mask, descending, ties, normalize)
+    return ranks if last else ranks.movedim(-1, dim)

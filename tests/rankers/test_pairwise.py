@@ -141,3 +141,49 @@ def test_a_million_scores() -> None:
     ranks.mean().backward()
     assert scores.grad is not None
     assert scores.grad.isfinite().all()
+
+
+SOFT = [Pairwise(comparison) for comparison in COMPARISONS[2:]] + [Pairwise(steepness="auto")]
+with_ends = st.one_of(st.integers(-8, 8), st.sampled_from([torch.inf, -torch.inf, torch.nan]))
+
+
+@pytest.mark.parametrize("ranker", SOFT, ids=str)
+@given(values=st.lists(with_ends, min_size=1, max_size=9), data=st.data())
+def test_all_pairs_of_a_short_row_are_the_walk_of_a_long_one(
+    ranker: Pairwise, values: list[float], data: st.DataObject
+) -> None:
+    """Masked scores make rows long, and change nothing; values, ends, ties, NaN and gradients."""
+    n = len(values)
+    mask = torch.tensor(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    weights = torch.arange(1, n + 1).double().sin()
+    short = torch.tensor([values, values[::-1]], dtype=torch.float64) / 4
+    long = torch.cat([short, torch.full((2, 300), torch.nan, dtype=torch.float64)], -1)
+    long_mask = torch.nn.functional.pad(mask, (0, 300))
+    x, y = short.requires_grad_(), long.requires_grad_()
+    ranks, expected = ranker(x, mask), ranker(y, long_mask)[:, :n]
+    torch.testing.assert_close(ranks, expected, equal_nan=True)
+    sound = expected.detach().isfinite().all(-1)
+    (ranks * weights)[sound].sum().backward()
+    (expected * weights)[sound].sum().backward()
+    assert x.grad is not None
+    assert y.grad is not None
+    finite = short.detach().isfinite() & sound.unsqueeze(-1)
+    torch.testing.assert_close(x.grad[finite], y.grad[:, :n][finite])
+
+
+@pytest.mark.parametrize("ranker", SOFT, ids=str)
+@pytest.mark.parametrize("n", [1, 31, 33, 64, 100])
+def test_backends_agree_on_short_rows(ranker: Pairwise, n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    scores = torch.randn(2, 3, n, generator=generator, dtype=torch.float64)
+    mask = torch.rand(3, n, generator=generator) < 0.8
+    found = []
+    for backend in ("numba", "reference"):
+        with rg.use_backend(backend):
+            x = scores.clone().requires_grad_()
+            ranks = ranker(x, mask)
+            (ranks * scores.sin()).sum().backward()
+            assert x.grad is not None
+            found += [ranks, x.grad]
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[3])

@@ -162,6 +162,29 @@ def test_backends_agree(kind: str, values: list[int], strength: float, data: st.
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@given(
+    values=st.lists(st.sampled_from([-torch.inf, 0.0, 0.25, 2.0, torch.inf]), min_size=1),
+    strength=strengths,
+)
+def test_backends_agree_on_what_is_infinite(
+    kind: str, values: list[float], strength: float
+) -> None:
+    found = []
+    for backend in BACKENDS:
+        scores = torch.tensor(values, dtype=torch.float64).requires_grad_()
+        ranker = Projection(kind, strength)
+        with rg.use_backend(backend):
+            ranks, ordered = ranker(scores), ranker.sort(scores)
+            grads = [torch.autograd.grad(out.sum(), scores)[0] for out in (ranks, ordered)]
+        found.append([ranks, ordered, *grads])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True)
+    if kind == "kl":  # -inf takes a place and has no share; nothing can have a share beside +inf
+        largest = torch.tensor(max(values))
+        assert (found[0][1].isfinite() == largest.isfinite()).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @given(values=quarters)
 def test_small_strength_is_hard(kind: str, values: list[int]) -> None:
     scores = torch.tensor(values, dtype=torch.float64) / 4

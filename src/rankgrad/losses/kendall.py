@@ -19,6 +19,7 @@ from rankgrad.sorting import argsort
 __all__ = ["KendallLoss", "kendall_loss"]
 
 _BLOCK = 32  # pairs within so many neighbours are compared directly
+_SHORT = 128  # and within all of a row as short as that
 
 
 @gathered("predictions", "targets", along="dim")
@@ -117,16 +118,16 @@ def _agreement(scores: Tensor, group: Tensor, comparison: Comparison) -> Tensor:
     """Return ``sum over y_i < y_j of 2 H(s_j - s_i) - 1`` of each row, ``[*batch]``.
 
     ``group`` numbers the distinct targets from 1, ascending; 0 is masked. In its order these are
-    all pairs ``i < j`` but those within a group. Pairs within blocks of 32 are compared one by
-    one; neighbouring blocks of 32, 64, 128, ... are compared by pairwise sums: of all pairs, less
-    those within a group.
+    all pairs ``i < j`` but those within a group. Pairs of a short row, or within blocks of 32 of
+    a longer one, are compared one by one; neighbouring blocks of 32, 64, 128, ... are compared by
+    pairwise sums: of all pairs, less those within a group.
     """
     order = argsort(group, descending=False)
     group = group.gather(-1, order).nan_to_num().long()
     x = scores.gather(-1, order)
     weight = (group > 0).to(x.dtype)
 
-    size = _BLOCK
+    first = size = x.shape[-1] if x.shape[-1] <= _SHORT else _BLOCK
     while size < x.shape[-1]:
         size *= 2
     short = (0, size - x.shape[-1])
@@ -136,8 +137,8 @@ def _agreement(scores: Tensor, group: Tensor, comparison: Comparison) -> Tensor:
     def blocks(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
         return x.unflatten(-1, shape), group.unflatten(-1, shape), weight.unflatten(-1, shape)
 
-    total = _within_blocks(*blocks(-1, _BLOCK), comparison)
-    block = _BLOCK
+    total = _within_blocks(*blocks(-1, first), comparison)
+    block = first
     while block < size:
         total = total + _across_blocks(*blocks(-1, 2, block), comparison)
         block *= 2
@@ -145,8 +146,8 @@ def _agreement(scores: Tensor, group: Tensor, comparison: Comparison) -> Tensor:
 
 
 def _within_blocks(x: Tensor, group: Tensor, weight: Tensor, comparison: Comparison) -> Tensor:
-    later = torch.ones(_BLOCK, _BLOCK, dtype=torch.bool, device=x.device).triu(1)
-    ordered = later & (group.unsqueeze(-1) != group.unsqueeze(-2))
+    # In sorted order a later place with another group has a larger one.
+    ordered = group.unsqueeze(-1) < group.unsqueeze(-2)
     both = weight.unsqueeze(-1) * weight.unsqueeze(-2) * ordered
     gap = x.unsqueeze(-2) - x.unsqueeze(-1)
     at = gap.detach()

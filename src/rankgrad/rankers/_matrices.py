@@ -8,51 +8,12 @@ from torch import Tensor
 from rankgrad import kernels
 from rankgrad.operators import batched, operator, rows, shaped
 
-__all__ = ["coupling_matrix", "softsort_matrix"]
+__all__ = ["coupling_matrix"]
 
 
 def _square(x: Tensor, single: bool) -> Tensor:
     dtype = torch.float32 if single else torch.float64
     return torch.empty((*x.shape, x.shape[-1]), dtype=dtype, device=x.device)
-
-
-@operator("softsort_matrix")
-def softsort_matrix(x: Tensor, count: Tensor, order: Tensor, single: bool) -> Tensor:
-    """Return ``softmax_j(-|x_i - x_j|)`` with column ``j`` at ``order[j]``."""
-    serve = kernels.implementation("softsort_matrix", x.device)
-    out: Tensor = serve(rows(x), rows(count), rows(order), single)
-    return shaped(out, torch.Size((*x.shape, x.shape[-1])))
-
-
-@softsort_matrix.register_fake
-def _(x: Tensor, count: Tensor, order: Tensor, single: bool) -> Tensor:
-    return _square(x, single)
-
-
-@operator("softsort_matrix_vjp")
-def _softsort_matrix_vjp(grad: Tensor, matrix: Tensor, x: Tensor, order: Tensor) -> Tensor:
-    serve = kernels.implementation("softsort_matrix_vjp", x.device)
-    out: Tensor = serve(rows(grad, 2), rows(matrix, 2), rows(x), rows(order))
-    return shaped(out, x.shape)
-
-
-@_softsort_matrix_vjp.register_fake
-def _(grad: Tensor, matrix: Tensor, x: Tensor, order: Tensor) -> Tensor:
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
-
-
-def _setup_softsort(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, _, order, _ = inputs
-    ctx.save_for_backward(output, x, order)
-
-
-def _backward_softsort(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return _softsort_matrix_vjp(grad, *ctx.saved_tensors), None, None, None
-
-
-softsort_matrix.register_autograd(_backward_softsort, setup_context=_setup_softsort)
-softsort_matrix.register_vmap(batched(softsort_matrix))
-_softsort_matrix_vjp.register_vmap(batched(_softsort_matrix_vjp))
 
 
 @operator("coupling_matrix")

@@ -1,16 +1,14 @@
 """Scores in descending order, with masks and infinities out of the way of the formulas."""
 
-from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from rankgrad.rankers.permutation import PermutationRanker
 from rankgrad.sorting import argsort, valid_first
 
-__all__ = ["SortedRanker", "SortedScores", "absolute_gaps", "sorted_scores"]
+__all__ = ["SortedScores", "absolute_gaps", "sorted_scores"]
 
 
 @dataclass(frozen=True)
@@ -86,57 +84,3 @@ def absolute_gaps(s: SortedScores) -> Float[Tensor, "*batch n"]:
     above, through = running.gather(-1, start), running.gather(-1, stop)
     below = running[..., -1:] - through
     return x * (s.count - stop - start) + above - below
-
-
-@dataclass(frozen=True)
-class SortedRanker(PermutationRanker):
-    """A permutation ranker whose formulas are over sorted scores."""
-
-    @abstractmethod
-    def _far(self, n: int) -> float:
-        """Return a distance at which two of ``n`` scores no longer see each other."""
-
-    @abstractmethod
-    def _places(self, s: SortedScores) -> Float[Tensor, "*batch n"]:
-        """Return the ranks of the sorted scores; finite behind the valid ones."""
-
-    @abstractmethod
-    def _average(self, s: SortedScores, v: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
-        """Return the matrix times ``v``, which goes along with the sorted scores."""
-
-    @abstractmethod
-    def _dense(
-        self, s: SortedScores, broken: Bool[Tensor, "*batch 1"]
-    ) -> Float[Tensor, "*batch n n"]:
-        """Return the matrix with its columns in the order in which the scores came.
-
-        In the dtype of these; NaN where ``broken``.
-        """
-
-    def _ranks(
-        self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
-    ) -> Float[Tensor, "*batch n"]:
-        s = sorted_scores(scores, mask, self._far(scores.shape[-1]))
-        return s.back(self._places(s)).to(scores.dtype)
-
-    def _sorted(
-        self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
-    ) -> Float[Tensor, "*batch n"]:
-        s = sorted_scores(scores, mask, self._far(scores.shape[-1]))
-        out = self._average(s, s.weight * (s.x + s.centre))
-        return torch.where(s.hard.isinf(), s.hard, out.to(scores.dtype))
-
-    def _reordered(
-        self,
-        scores: Float[Tensor, "*batch n"],
-        mask: Bool[Tensor, "*batch n"] | None,
-        values: Float[Tensor, "*batch n"],
-    ) -> Float[Tensor, "*batch n"]:
-        s = sorted_scores(scores, mask, self._far(scores.shape[-1]))
-        return self._average(s, s.weight * values.gather(-1, s.order)).to(scores.dtype)
-
-    def _matrix(
-        self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
-    ) -> Float[Tensor, "*batch n n"]:
-        s = sorted_scores(scores, mask, self._far(scores.shape[-1]))
-        return self._dense(s, scores.isnan().any(dim=-1, keepdim=True))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rankgrad.checks import check_mask, check_rows, compute_dtype
 
-__all__ = ["Ranker", "SortingRanker", "prepare"]
+__all__ = ["Ranker", "SortingRanker", "checked", "finished", "prepare"]
 
 
 def prepare(
@@ -21,17 +21,33 @@ def prepare(
     Half precision becomes float32. Masked scores become zero, so that what they hold, NaN
     included, reaches nothing, and so that no gradient reaches them.
     """
-    x, mask = _checked(scores, mask)
+    x, mask = checked(scores, mask)
     return x if mask is None else torch.where(mask, x, 0.0), mask
 
 
-def _checked(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def checked(
+    scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*mask"] | None
+) -> tuple[Float[Tensor, "*batch n"], Bool[Tensor, "*batch n"] | None]:
+    """As :func:`prepare`, but leave masked scores as they are."""
     check_rows("scores", scores)
     if mask is not None:
         check_mask("mask", mask, "scores", scores)
         mask = mask.broadcast_to(scores.shape)
     dtype = compute_dtype(scores)
     return scores if scores.dtype == dtype else scores.to(dtype), mask
+
+
+def finished(
+    values: Float[Tensor, "*batch n"],
+    x: Float[Tensor, "*batch n"],
+    mask: Bool[Tensor, "*batch n"] | None,
+) -> Float[Tensor, "*batch n"]:
+    """Make NaN of what belongs to the places of a row with a NaN; zeros fill up masked rows."""
+    values = torch.where(x.isnan().any(dim=-1, keepdim=True), torch.nan, values)
+    if mask is None:
+        return values
+    place = torch.arange(x.shape[-1], device=x.device)
+    return torch.where(place < mask.sum(dim=-1, keepdim=True), values, 0.0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class Ranker(ABC):
             ValueError: ``scores`` is a scalar, or the mask does not broadcast.
         """
         if self._minds_nan_and_mask:
-            x, mask = _checked(scores, mask)
+            x, mask = checked(scores, mask)
             return self._ranks(x, mask) if x.shape[-1] else x.clone()
         x, mask = prepare(scores, mask)
         if x.shape[-1] == 0:
@@ -111,19 +127,20 @@ class SortingRanker(Ranker):
             TypeError: ``scores`` is not floating point or ``mask`` not boolean.
             ValueError: ``scores`` is a scalar, or the mask does not broadcast.
         """
-        x, mask = (_checked if self._minds_nan_and_mask else prepare)(scores, mask)
+        final = self._minds_nan_and_mask
+        x, mask = (checked if final else prepare)(scores, mask)
         if x.shape[-1] == 0:
             return scores.clone()
         values = self._sorted(x, mask) if descending else -self._sorted(-x, mask)
-        if not self._minds_nan_and_mask:
-            values = torch.where(x.isnan().any(dim=-1, keepdim=True), torch.nan, values)
-        if mask is not None:
-            place = torch.arange(x.shape[-1], device=x.device)
-            values = torch.where(place < mask.sum(dim=-1, keepdim=True), values, 0.0)
+        if not final:
+            values = finished(values, x, mask)
         return values.to(scores.dtype)
 
     @abstractmethod
     def _sorted(
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n"]:
-        """Return the valid scores, largest first; the same terms as for ``_ranks``."""
+        """Return the valid scores, largest first; the same terms as for ``_ranks``.
+
+        A ranker that sees to NaN and masks itself fills up with zeros.
+        """

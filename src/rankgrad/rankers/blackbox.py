@@ -1,7 +1,7 @@
 """Hard ranks with the gradient of a linear interpolation of the loss."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,14 +10,15 @@ from torch import Tensor
 from rankgrad.checks import check_choice, check_positive
 from rankgrad.operators import batched, operator
 from rankgrad.rankers.base import Ranker
-from rankgrad.ranks import TIES, rank
+from rankgrad.ranks import TIES, hard_rank
 
 __all__ = ["Blackbox"]
 
 
 @operator("blackbox_rank")
 def _blackbox_rank(x: Tensor, mask: Tensor | None, strength: float, ties: str) -> Tensor:
-    return rank(x, ties=ties, mask=mask)
+    ranks: Tensor = hard_rank(x, mask, True, ties, False)
+    return ranks
 
 
 @_blackbox_rank.register_fake
@@ -32,7 +33,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, mask, ranks = ctx.saved_tensors
-    moved = rank(x + ctx.strength * grad, ties=ctx.ties, mask=mask)
+    moved = hard_rank(torch.add(x, grad, alpha=ctx.strength), mask, True, ctx.ties, False)
     return (moved - ranks) / ctx.strength, None, None, None
 
 
@@ -78,6 +79,8 @@ class Blackbox(Ranker):
 
     strength: float = 1.0
     ties: str = "ordinal"
+
+    _minds_nan_and_mask: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive("strength", self.strength)

@@ -1,6 +1,7 @@
 """Hard ranks as a ranker: exact, without a gradient."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -27,6 +28,8 @@ class Hard(Ranker):
     """
 
     ties: str = "ordinal"
+
+    _minds_nan_and_mask: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choice("ties", self.ties, TIES)

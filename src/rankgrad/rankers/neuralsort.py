@@ -1,21 +1,15 @@
 """NeuralSort: a softmax whose maximum in row i is the i-th largest score."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from rankgrad.checks import check_positive
-from rankgrad.rankers._coupled import CoupledRanker
-from rankgrad.rankers._sorted import SortedScores, absolute_gaps
-from rankgrad.rankers.coupling import coupling_apply, coupling_logsumexp
+from rankgrad.rankers.unimodal import UnimodalRanker
 
 __all__ = ["NeuralSort"]
 
 
 @dataclass(frozen=True)
-class NeuralSort(CoupledRanker):
+class NeuralSort(UnimodalRanker):
     r"""The unimodal relaxation of sorting.
 
     .. math::
@@ -41,6 +35,7 @@ class NeuralSort(CoupledRanker):
     Source: Grover, Wang, Zweig, Ermon: Stochastic Optimization of Sorting Networks via Continuous
     Relaxations, ICLR 2019.
 
+    >>> import torch
     >>> scores = torch.tensor([0.1, 0.7, 0.4])
     >>> NeuralSort(temperature=0.1)(scores)
     tensor([2.9546, 1.0454, 2.0000])
@@ -52,28 +47,4 @@ class NeuralSort(CoupledRanker):
             [0.7214, 0.0132, 0.2654]])
     """
 
-    temperature: float = 1.0
-    renormalize: bool = True
-
-    def __post_init__(self) -> None:
-        check_positive("temperature", self.temperature)
-
-    def _far(self, n: int) -> float:
-        return 1000.0 * self.temperature
-
-    def _potentials(self, s: SortedScores) -> tuple[Tensor, Tensor, Tensor]:
-        a = (s.count + 1 - 2 * s.place) / self.temperature
-        g = torch.where(s.valid, -absolute_gaps(s) / self.temperature, -torch.inf)
-        f = torch.where(s.valid, -coupling_logsumexp(a, s.x, g), -torch.inf)
-        return a, f, g
-
-    def _places(self, s: SortedScores) -> Float[Tensor, "*batch n"]:
-        a, f, g = self._potentials(s)
-        places = s.weight * s.place
-        if not self.renormalize:
-            ranks: Tensor = coupling_apply(s.x, a, g, f, places.unsqueeze(-2)).squeeze(-2)
-            return ranks
-        both = coupling_apply(s.x, a, g, f, torch.stack((places, s.weight), -2))
-        total, weight = both.unbind(-2)
-        renormalized: Tensor = total / torch.where(s.valid, weight, 1.0)
-        return renormalized
+    _kind: ClassVar[str] = "neuralsort"

@@ -1,17 +1,25 @@
 """Soft ranks as sums of comparisons over pairs."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad.checks import check_choice
 from rankgrad.comparisons import Comparison, Logistic
 from rankgrad.pairwise import pairwise_sum
+from rankgrad.rankers._pairs import pairwise_ranks
 from rankgrad.rankers.base import Ranker
-from rankgrad.sorters.programmed import steepened
+from rankgrad.sorters.programmed import steepened, width
 
 __all__ = ["Pairwise"]
+
+_SHORT = (
+    256  # scores of a row, on the CPU, up to which a sort and a walk take longer than all pairs
+)
+_FEW = {"laplace": 1 << 17}  # pairs up to which they do, where the walk is quick
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,8 @@ class Pairwise(Ranker):
         comparison: the softened step ``H``; a logistic function by default.
         steepness: None, or "auto".
 
-    Cost: that of :func:`rankgrad.pairwise_sum`; memory is linear for every comparison.
+    Cost: that of :func:`rankgrad.pairwise_sum`, and on the CPU that of all pairs for rows of up to
+    256 scores; memory is linear for every comparison.
 
     Source: Qin, Liu, Li: A general approximation framework for direct optimization of
     information retrieval measures, 2010; Engilberge, Chevallier, Pérez, Cord: SoDeep, CVPR 2019;
@@ -47,6 +56,8 @@ class Pairwise(Ranker):
     comparison: Comparison = Logistic()
     steepness: str | None = None
 
+    _minds_nan_and_mask: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if not isinstance(self.comparison, Comparison):
             raise TypeError(f"comparison must be a Comparison, got {self.comparison!r}")
@@ -56,9 +67,16 @@ class Pairwise(Ranker):
     def _ranks(
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n"]:
-        if self.steepness == "auto":
-            scores = steepened(scores, mask)
+        kind, n = self.comparison.kind, scores.shape[-1]
+        few = n <= _SHORT and (kind not in _FEW or scores.numel() * n <= _FEW[kind])
+        if few and kind != "step" and scores.device.type == "cpu":
+            scale = None if self.steepness is None else width(scores, mask)[1]
+            found: Tensor = pairwise_ranks(scores, mask, scale, kind, float(self.comparison.scale))
+            return found
+        x = scores if mask is None else torch.where(mask, scores, 0.0)
+        y = x if self.steepness is None else steepened(x, mask)
         # Masked scores are zero: with no weight they need no mask, and one sort serves both sides.
-        weights = None if mask is None else mask.to(scores.dtype)
-        ahead = pairwise_sum(scores, scores, weights, comparison=self.comparison)
-        return ahead + (1 - self.comparison.tie)
+        weights = None if mask is None else mask.to(y.dtype)
+        ranks = pairwise_sum(y, y, weights, comparison=self.comparison) + (1 - self.comparison.tie)
+        ranks = torch.where(x.isnan().any(dim=-1, keepdim=True), torch.nan, ranks)
+        return ranks if mask is None else torch.where(mask, ranks, 0.0)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad.checks import check_floating, check_same_device, check_same_shape, compute_dtype
-from rankgrad.rankers.base import SortingRanker, prepare
+from rankgrad.rankers.base import SortingRanker, checked, finished, prepare
 
 __all__ = ["PermutationRanker"]
 
@@ -41,7 +41,7 @@ class PermutationRanker(SortingRanker):
             TypeError: ``scores`` is not floating point or ``mask`` not boolean.
             ValueError: ``scores`` is a scalar, or the mask does not broadcast.
         """
-        x, mask = prepare(scores, mask)
+        x, mask = (checked if self._minds_nan_and_mask else prepare)(scores, mask)
         if x.shape[-1] == 0:
             return x.new_zeros((*x.shape, 0)) + x.sum()
         return self._matrix(x, mask)
@@ -66,21 +66,19 @@ class PermutationRanker(SortingRanker):
             In the shape of ``scores``; float64 if an argument is, else float32.
         """
         check_floating("values", values)
-        x, mask = prepare(scores, mask)
+        final = self._minds_nan_and_mask
+        x, mask = (checked if final else prepare)(scores, mask)
         check_same_shape("values", values, "scores", scores)
         check_same_device("values", values, "scores", scores)
         dtype = compute_dtype(scores, values)
         x, values = x.to(dtype), values.to(dtype)
         if x.shape[-1] == 0:
             return x + values
+        if final:
+            return self._reordered(x, mask, values)
         if mask is not None:
             values = torch.where(mask, values, 0.0)
-        out = self._reordered(x, mask, values)
-        out = torch.where(x.isnan().any(dim=-1, keepdim=True), torch.nan, out)
-        if mask is not None:
-            place = torch.arange(x.shape[-1], device=x.device)
-            out = torch.where(place < mask.sum(dim=-1, keepdim=True), out, 0.0)
-        return out
+        return finished(self._reordered(x, mask, values), x, mask)
 
     @abstractmethod
     def _matrix(

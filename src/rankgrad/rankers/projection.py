@@ -37,8 +37,10 @@ class Projection(SortingRanker):
     both sides towards each other. A small strength gives the sorted scores, a large one the same
     value (for "l2", their mean) everywhere.
 
-    Equal infinite scores share their places. Where blocks are about to merge the ranks have a
-    kink; the gradient is that of the side on which they have merged.
+    Equal infinite scores share their places. In soft sorting with "kl" a score of -inf takes a
+    place and no part of the others; a row whose largest score is infinite is NaN. Where blocks
+    are about to merge the ranks have a kink; the gradient is that of the side on which they have
+    merged.
 
     Args:
         regularization: "l2" or "kl".

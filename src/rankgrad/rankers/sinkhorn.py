@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rankgrad.checks import check_choice, check_count, check_positive
-from rankgrad.rankers._coupled import CoupledRanker
-from rankgrad.rankers._sorted import SortedScores, absolute_gaps
+from rankgrad.rankers._matrices import coupling_matrix
+from rankgrad.rankers._sorted import SortedScores, absolute_gaps, sorted_scores
 from rankgrad.rankers.balance import balance, unrolled
 from rankgrad.rankers.coupling import coupling_apply
+from rankgrad.rankers.permutation import PermutationRanker
 
 __all__ = ["Sinkhorn"]
 
@@ -18,7 +19,7 @@ _MOST = {"implicit": 1000, "unrolled": 20}
 
 
 @dataclass(frozen=True)
-class Sinkhorn(CoupledRanker):
+class Sinkhorn(PermutationRanker):
     r"""The doubly stochastic matrix of entropic transport from scores to equally spaced places.
 
     .. math::
@@ -46,8 +47,9 @@ class Sinkhorn(CoupledRanker):
         warm_start: begin at the potentials of plain sorting rather than at zeros.
 
     Cost: as :class:`NeuralSort` for every half iteration, in float64. The implicit form is
-    over-relaxed and takes some ``1 / sqrt(temperature)`` iterations. Memory ``O(n)``, times the
-    iterations when unrolled; ``O(n n)`` for the matrix.
+    over-relaxed and takes some ``1 / sqrt(temperature)`` iterations; after each it looks whether it
+    is done, which waits for a GPU. Memory ``O(n)``, times the iterations when unrolled; ``O(n n)``
+    for the matrix.
 
     Source: Cuturi, Teboul, Vert: Differentiable Ranks and Sorting using Optimal Transport,
     NeurIPS 2019 (without its squashing of the scores). Over-relaxation: Thibault, Chizat, Dossal,
@@ -75,20 +77,50 @@ class Sinkhorn(CoupledRanker):
             check_count("iterations", self.iterations)
         check_positive("tolerance", self.tolerance)
 
-    def _far(self, n: int) -> float:
-        return 1000.0 * n * self.temperature
-
-    def _potentials(self, s: SortedScores) -> tuple[Tensor, Tensor, Tensor]:
+    def _potentials(
+        self, scores: Tensor, mask: Tensor | None
+    ) -> tuple[SortedScores, tuple[Tensor, Tensor, Tensor]]:
+        """Return the sorted scores, and ``a``, ``f`` and ``g``, -inf behind the valid ones."""
+        s = sorted_scores(scores, mask, 1000.0 * scores.shape[-1] * self.temperature)
         scale = 2 * s.count.clamp(min=1) * self.temperature
         a = (s.count + 1 - 2 * s.place) / scale
         g = -absolute_gaps(s) / scale if self.warm_start else torch.zeros_like(s.x)
         g = torch.where(s.valid, g, -torch.inf)
         most = _MOST[self.gradient] if self.iterations is None else self.iterations
         if self.gradient == "unrolled":
-            return a, *unrolled(a, s.x, g, s.valid, most)
-        return a, *balance(a, s.x, g, s.valid, most, float(self.tolerance))
+            return s, (a, *unrolled(a, s.x, g, s.valid, most))
+        return s, (a, *balance(a, s.x, g, s.valid, most, float(self.tolerance)))
 
-    def _places(self, s: SortedScores) -> Float[Tensor, "*batch n"]:
-        a, f, g = self._potentials(s)
+    def _ranks(
+        self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
+    ) -> Float[Tensor, "*batch n"]:
+        s, (a, f, g) = self._potentials(scores, mask)
         ranks: Tensor = coupling_apply(s.x, a, g, f, (s.weight * s.place).unsqueeze(-2))
-        return ranks.squeeze(-2)
+        return s.back(ranks.squeeze(-2)).to(scores.dtype)
+
+    def _sorted(
+        self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
+    ) -> Float[Tensor, "*batch n"]:
+        s, (a, f, g) = self._potentials(scores, mask)
+        values = s.weight * (s.x + s.centre)
+        out: Tensor = coupling_apply(a, s.x, f, g, values.unsqueeze(-2)).squeeze(-2)
+        return torch.where(s.hard.isinf(), s.hard, out.to(scores.dtype))
+
+    def _reordered(
+        self,
+        scores: Float[Tensor, "*batch n"],
+        mask: Bool[Tensor, "*batch n"] | None,
+        values: Float[Tensor, "*batch n"],
+    ) -> Float[Tensor, "*batch n"]:
+        s, (a, f, g) = self._potentials(scores, mask)
+        values = s.weight * values.gather(-1, s.order)
+        out: Tensor = coupling_apply(a, s.x, f, g, values.unsqueeze(-2)).squeeze(-2)
+        return out.to(scores.dtype)
+
+    def _matrix(
+        self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
+    ) -> Float[Tensor, "*batch n n"]:
+        s, (a, f, g) = self._potentials(scores, mask)
+        x = torch.where(scores.isnan().any(dim=-1, keepdim=True), torch.nan, s.x)
+        matrix: Tensor = coupling_matrix(a, x, f, g, s.order, scores.dtype == torch.float32)
+        return matrix

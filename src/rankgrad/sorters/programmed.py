@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
+from rankgrad import kernels
 from rankgrad.comparisons import Logistic
+from rankgrad.operators import batched, operator, rows, shaped
 from rankgrad.pairwise import pairwise_sum
 from rankgrad.sorters.base import Sorter
 
-__all__ = ["ProgrammedSorter", "steepened"]
+__all__ = ["ProgrammedSorter", "steepened", "width"]
 
 _SLOPE = 6.8  # SoDeep's constant
 
@@ -41,25 +43,30 @@ class ProgrammedSorter(Sorter):
         return (pairwise_sum(x, x, comparison=Logistic(), mask=mask) + 0.5) / n
 
 
+@operator("pair_deviation")
+def _pair_deviation(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    serve = kernels.implementation("pair_deviation", x.device)
+    shape = torch.Size((*x.shape[:-1], 1))
+    origin, deviation = serve(rows(x), rows(mask))
+    return shaped(origin, shape), shaped(deviation, shape)
+
+
+@_pair_deviation.register_fake
+def _(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    shape = (*x.shape[:-1], 1)
+    return x.new_empty(shape, dtype=torch.float64), x.new_empty(shape, dtype=torch.float64)
+
+
+_pair_deviation.register_vmap(batched(_pair_deviation, 2))
+
+
+def width(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return a score of each row, and what SoDeep's scaling divides by; both float64, constants."""
+    origin, deviation = _pair_deviation(scores.detach(), mask)
+    return origin, torch.where(deviation > 0, deviation / _SLOPE, 1.0)
+
+
 def steepened(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Scores of each row, shifted, and scaled to SoDeep's steepness; infinite ones do not count."""
-    x = scores.detach().double()
-    valid = x.isfinite() if mask is None else mask & x.isfinite()
-    count = valid.sum(dim=-1, keepdim=True)
-    # From a valid score, not from the mean: equal scores then give exact zeros. Magnitude one, so
-    # that no square leaves the range.
-    first = valid.to(torch.uint8).argmax(dim=-1, keepdim=True)
-    origin = torch.where(valid, x, 0.0).gather(-1, first)
-    gap = torch.where(valid, x - origin, 0.0)
-    size = gap.abs().amax(dim=-1, keepdim=True)
-    size = torch.where(size > 0, size, 1.0)
-    gap = gap / size
-    gap = torch.where(valid, gap - gap.sum(dim=-1, keepdim=True) / count.clamp(min=1), 0.0)
-    place = valid.cumsum(dim=-1) - 1
-    total = (gap * (count - 1 - 2 * place)).sum(dim=-1, keepdim=True)
-    squares = count * gap.square().sum(dim=-1, keepdim=True)
-    cells = count.double().square()
-    spread = squares - total.square() / cells.clamp(min=1)
-    sd = (spread.clamp(min=0) / (cells - 1).clamp(min=1)).sqrt()
-    width = torch.where(sd > 0, sd * size / _SLOPE, 1.0)
-    return (scores - origin.to(scores.dtype)) / width.to(scores.dtype)
+    origin, scale = width(scores, mask)
+    return (scores - origin.to(scores.dtype)) / scale.to(scores.dtype)

@@ -15,6 +15,7 @@ from rankgrad.rankers import Pairwise
 
 __all__ = ["rows"]
 
+_SHORT = [(1, 10), (1, 100), (8, 50), (32, 100)]
 _LIMITS = {"ramp": 3.0, "laplace": 4.0}
 
 
@@ -42,6 +43,19 @@ def ramp_step(small: bool) -> Callable[[], Outcome]:
     return _ours(1_000 if small else 1_000_000, Ramp(0.1))
 
 
+def _ranks(bench: Bench, comparison: Comparison, scores: Tensor) -> Iterator[Row]:
+    """Short rows: all pairs, which the formula builds and ours does not."""
+
+    def formula(x: Tensor) -> Tensor:
+        return comparison.value(x.unsqueeze(-2) - x.unsqueeze(-1)).sum(-1) + 0.5
+
+    batch, n = scores.shape
+    yield from bench.contest(
+        f"Pairwise({comparison!r}), {batch} x {n}", both_ways(Pairwise(comparison), scores),
+        {"the dense formula": Other(both_ways(formula, scores))}, size=scores.numel(), seconds=0.5,
+    )  # fmt: skip
+
+
 def rows(bench: Bench) -> Iterator[Row]:
     """Yield the rows of the table."""
     sizes = [200, 2_000] if bench.quick else [1_000, 10_000, 100_000, 1_000_000]
@@ -58,6 +72,9 @@ def rows(bench: Bench) -> Iterator[Row]:
                 f"{series} = {n:,}", _ours(n, comparison), others, size=n, series=series,
                 seconds=4.0 if last else 1.0,
             )  # fmt: skip
+    for comparison in (Ramp(0.1), Laplace(0.1), Logistic(0.1), Normal(0.1), Cauchy(0.1)):
+        for batch, n in [(2, 10)] if bench.quick else _SHORT:
+            yield from _ranks(bench, comparison, normal(batch, n))
     for comparison in (Ramp(0.1), Laplace(0.1)):
         ranker, scores = Pairwise(comparison), normal(sizes[-1])
         yield from bench.contest(

@@ -19,18 +19,32 @@ from rankgrad.rankers import NeuralSort, Sinkhorn, SoftSort
 
 __all__ = ["rows"]
 
-_SHAPES = [(256, 100), (16, 1000)]
+_SHAPES = [(8, 50), (32, 100), (256, 100), (16, 1000)]
+_MATRICES = [(1, 100), (8, 50), (256, 100)]
 _TEMPERATURES = [0.01, 1.0]
 
 
-def dense_neuralsort(scores: Tensor, temperature: float) -> Tensor:
-    """The ranks by the whole matrix."""
+def neuralsort_matrix(scores: Tensor, temperature: float) -> Tensor:
+    """The matrix by its formula."""
     n = scores.shape[-1]
     place = torch.arange(1, n + 1, dtype=scores.dtype)
     spread = (scores.unsqueeze(-1) - scores.unsqueeze(-2)).abs().sum(-1)
     logits = (n + 1 - 2 * place).unsqueeze(-1) * scores.unsqueeze(-2) - spread.unsqueeze(-2)
-    matrix = (logits / temperature).softmax(-1)
+    return (logits / temperature).softmax(-1)
+
+
+def dense_neuralsort(scores: Tensor, temperature: float) -> Tensor:
+    """The ranks by the whole matrix."""
+    matrix = neuralsort_matrix(scores, temperature)
+    place = torch.arange(1, scores.shape[-1] + 1, dtype=scores.dtype)
     return (place @ matrix) / matrix.sum(-2)
+
+
+def softsort_matrix(scores: Tensor, temperature: float) -> Tensor:
+    """The matrix by its formula."""
+    ordered = scores.sort(dim=-1, descending=True).values
+    gaps = (ordered.unsqueeze(-1) - scores.unsqueeze(-2)).abs()
+    return (-gaps / temperature).softmax(-1)
 
 
 def dense_softsort(scores: Tensor, temperature: float) -> Tensor:
@@ -41,9 +55,10 @@ def dense_softsort(scores: Tensor, temperature: float) -> Tensor:
     return place @ (-gaps / temperature).softmax(-2)
 
 
-_RANKERS: dict[str, tuple[type, Callable[[Tensor, float], Tensor]]] = {
-    "NeuralSort": (NeuralSort, dense_neuralsort),
-    "SoftSort": (SoftSort, dense_softsort),
+Formula = Callable[[Tensor, float], Tensor]
+_RANKERS: dict[str, tuple[type, Formula, Formula]] = {
+    "NeuralSort": (NeuralSort, dense_neuralsort, neuralsort_matrix),
+    "SoftSort": (SoftSort, dense_softsort, softsort_matrix),
 }
 
 
@@ -51,7 +66,7 @@ def _ranks(
     bench: Bench, name: str, batch: int, n: int, temperature: float, grows: bool
 ) -> Iterator[Row]:
     scores = normal(batch, n)
-    make, formula = _RANKERS[name]
+    make, formula, _ = _RANKERS[name]
     needs = 32.0 * batch * n * n
     by_matrix = both_ways(lambda x: formula(x, temperature), scores)
     others = {"the n x n formula": Other(by_matrix, needs=needs)}
@@ -70,16 +85,17 @@ def _ranks(
 
 
 def _matrices(bench: Bench, name: str, batch: int, n: int, temperature: float) -> Iterator[Row]:
-    difftopk = peers.load("difftopk")
-    if difftopk is None:
-        return
-    scores, theirs = normal(batch, n), getattr(difftopk, name)(temperature)
-    # Its NeuralSort has places in columns, smallest first.
-    turned = theirs if name == "SoftSort" else lambda x: theirs(x).transpose(-1, -2).flip(-2)
+    scores = normal(batch, n)
+    make, _, formula = _RANKERS[name]
+    others = {"the n x n formula": Other(both_ways(lambda x: formula(x, temperature), scores))}
+    if difftopk := peers.load("difftopk"):
+        theirs = getattr(difftopk, name)(temperature)
+        # Its NeuralSort has places in columns, smallest first.
+        turned = theirs if name == "SoftSort" else lambda x: theirs(x).transpose(-1, -2).flip(-2)
+        others["difftopk"] = Other(both_ways(turned, scores))
     yield from bench.contest(
         f"{name}({temperature}) matrix, {batch} x {n:,}",
-        both_ways(_RANKERS[name][0](temperature).permutation, scores),
-        {"difftopk": Other(both_ways(turned, scores))}, size=scores.numel(), seconds=1.0,
+        both_ways(make(temperature).permutation, scores), others, size=scores.numel(), seconds=1.0,
     )  # fmt: skip
 
 
@@ -88,13 +104,15 @@ def rows(bench: Bench) -> Iterator[Row]:
     shapes = [(4, 20)] if bench.quick else _SHAPES
     for temperature in _TEMPERATURES:
         for name in _RANKERS:
-            for n in [50, 200] if bench.quick else [100, 1_000, 10_000, 100_000]:
+            for n in [50, 200] if bench.quick else [10, 100, 1_000, 10_000, 100_000]:
                 yield from _ranks(bench, name, 1, n, temperature, grows=True)
             for batch, n in shapes:
                 yield from _ranks(bench, name, batch, n, temperature, grows=False)
-            yield from _matrices(bench, name, *shapes[0], temperature)
-        scores = normal(*shapes[0])
+            for batch, n in shapes if bench.quick else _MATRICES:
+                yield from _matrices(bench, name, batch, n, temperature)
+        batch, n = shapes[0] if bench.quick else (256, 100)
+        scores = normal(batch, n)
         yield from bench.contest(
-            f"Sinkhorn({temperature}) ranks, {shapes[0][0]} x {shapes[0][1]}",
+            f"Sinkhorn({temperature}) ranks, {batch} x {n}",
             both_ways(Sinkhorn(temperature), scores), yardsticks(scores), size=scores.numel(),
         )  # fmt: skip

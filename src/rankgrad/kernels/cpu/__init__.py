@@ -12,22 +12,21 @@ from rankgrad.kernels.cpu.isotonic import (
     project_sort,
     project_sort_vjp,
 )
-from rankgrad.kernels.cpu.matrices import (
-    coupling_matrix,
-    coupling_matrix_vjp,
-    softsort_matrix,
-    softsort_matrix_vjp,
-)
+from rankgrad.kernels.cpu.matrices import coupling_matrix, coupling_matrix_vjp
 from rankgrad.kernels.cpu.network import network_apply, network_gradient
 from rankgrad.kernels.cpu.pairwise import pairwise, pairwise_order
+from rankgrad.kernels.cpu.pairwise_ranks import pairwise_ranks, pairwise_ranks_vjp
 from rankgrad.kernels.cpu.positives import find_at_most, find_positives
 from rankgrad.kernels.cpu.ranking import hard_rank
 from rankgrad.kernels.cpu.ranksim import ranksim_order, ranksim_pull, ranksim_rows
 from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
-from rankgrad.kernels.cpu.softsort import softsort_sums
 from rankgrad.kernels.cpu.sorting import argsort
 from rankgrad.kernels.cpu.spread import spread_to_negatives
+from rankgrad.kernels.cpu.steepness import pair_deviation
 from rankgrad.kernels.cpu.topk import soft_topk, soft_topk_vjp
+from rankgrad.kernels.cpu.unimodal_averages import unimodal_average, unimodal_average_vjp
+from rankgrad.kernels.cpu.unimodal_matrices import unimodal_matrix, unimodal_matrix_vjp
+from rankgrad.kernels.cpu.unimodal_ranks import unimodal_ranks, unimodal_ranks_vjp
 
 __all__ = [
     "argsort",
@@ -45,8 +44,11 @@ __all__ = [
     "negatives_ahead",
     "network_apply",
     "network_gradient",
+    "pair_deviation",
     "pairwise",
     "pairwise_order",
+    "pairwise_ranks",
+    "pairwise_ranks_vjp",
     "project_rank",
     "project_rank_vjp",
     "project_sort",
@@ -60,8 +62,11 @@ __all__ = [
     "soft_retrieval_backward",
     "soft_topk",
     "soft_topk_vjp",
-    "softsort_matrix",
-    "softsort_matrix_vjp",
-    "softsort_sums",
     "spread_to_negatives",
+    "unimodal_average",
+    "unimodal_average_vjp",
+    "unimodal_matrix",
+    "unimodal_matrix_vjp",
+    "unimodal_ranks",
+    "unimodal_ranks_vjp",
 ]

@@ -52,25 +52,28 @@ def _band(a: Any, x: Any, g: Any, peak: Any, low: Any, high: Any, cut: Any) -> A
     return peak, top, low, high
 
 
-@jit(fastmath={"reassoc", "contract"})
-def _sum_exp(a: Any, x: Any, g: Any, top: Any, low: Any, high: Any) -> Any:
+# The loops go over slices: an index that might be negative costs the compiler its vector loads.
+
+
+@jit(forceinline=True, fastmath={"reassoc", "contract"})
+def _sum_exp(a: Any, x: Any, g: Any, top: Any) -> Any:
     total = 0.0
-    for j in range(low, high):
+    for j in range(x.shape[0]):
         total += vector_exp(a * x[j] + (g[j] - top))
     return total
 
 
-@jit()
-def _fill(weights: Any, a: Any, x: Any, g: Any, top: Any, low: Any, high: Any) -> None:
-    for j in range(low, high):
-        weights[j - low] = vector_exp(a * x[j] + (g[j] - top))
+@jit(forceinline=True)
+def _fill(weights: Any, a: Any, x: Any, g: Any, top: Any) -> None:
+    for j in range(x.shape[0]):
+        weights[j] = vector_exp(a * x[j] + (g[j] - top))
 
 
-@jit(fastmath={"reassoc", "contract"})
-def _dot(weights: Any, v: Any, low: Any, high: Any) -> Any:
+@jit(forceinline=True, fastmath={"reassoc", "contract"})
+def _dot(weights: Any, v: Any) -> Any:
     total = 0.0
-    for j in range(low, high):
-        total += weights[j - low] * v[j]
+    for j in range(v.shape[0]):
+        total += weights[j] * v[j]
     return total
 
 
@@ -85,7 +88,8 @@ def _logsumexp(a: Any, x: Any, g: Any, out: Any, cut: Any, start: Any, stop: Any
             if top == -np.inf:
                 out[row, i] = -np.inf
             else:
-                out[row, i] = top + np.log(_sum_exp(slope, points, offsets, top, low, high))
+                total = _sum_exp(slope, points[low:high], offsets[low:high], top)
+                out[row, i] = top + np.log(total)
 
 
 @jit()
@@ -102,10 +106,10 @@ def _apply(
             if top == -np.inf or f[row, i] == -np.inf:
                 out[row, :, i] = 0.0
                 continue
-            _fill(weights, slope, points, offsets, top, low, high)
+            _fill(weights, slope, points[low:high], offsets[low:high], top)
             scale = np.exp(top + f[row, i])
             for c in range(v.shape[1]):
-                out[row, c, i] = scale * _dot(weights, v[row, c], low, high)
+                out[row, c, i] = scale * _dot(weights, v[row, c, low:high])
 
 
 def _cut(n: int) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import by_rows
-from rankgrad.kernels.cpu.sorting import argsort_into
+from rankgrad.kernels.cpu.sorting import sort_row
 
 __all__ = ["hard_rank"]
 
@@ -18,9 +18,10 @@ _TIES = {"ordinal": 0, "average": 1, "min": 2, "max": 3, "dense": 4}
 
 @jit()
 def _rank_rows(
-    x: Any, mask: Any, order: Any, ties: Any, normalize: Any, out: Any, start: Any, stop: Any
+    x: Any, mask: Any, descending: Any, ties: Any, normalize: Any, out: Any, start: Any, stop: Any
 ) -> None:
     n = x.shape[1]
+    order = np.empty(n, np.int64)
     for row in range(start, stop):
         valid = 0
         broken = False
@@ -32,15 +33,16 @@ def _rank_rows(
             for i in range(n):
                 out[row, i] = np.nan if mask is None or mask[row, i] else 0.0
             continue
+        sort_row(x[row], order, descending)
         seen = 0  # valid elements before the current run of equal ones
         distinct = 0
         at = 0
         while at < n:
-            value = x[row, order[row, at]]
+            value = x[row, order[at]]
             end = at
             length = 0
-            while end < n and (x[row, order[row, end]] == value or end == at):
-                i = order[row, end]
+            while end < n and (x[row, order[end]] == value or end == at):
+                i = order[end]
                 if mask is None or mask[row, i]:
                     length += 1
                     if ties == 0:
@@ -60,7 +62,7 @@ def _rank_rows(
                     else:
                         shared = float(distinct)
                     for j in range(at, end):
-                        i = order[row, j]
+                        i = order[j]
                         if mask is None or mask[row, i]:
                             out[row, i] = shared
             seen += length
@@ -76,10 +78,8 @@ def hard_rank(
 ) -> Tensor:
     """Return the ranks of the valid elements of each row of ``x`` [rows, n]; 0 where masked."""
     values = array(x)
-    order = np.empty(values.shape, np.int64)
-    argsort_into(values, order, descending)
     out = np.empty_like(values)
     by_rows(
-        _rank_rows, values.shape, values, array(mask), order, _TIES[ties], normalize, out
+        _rank_rows, values.shape, values, array(mask), descending, _TIES[ties], normalize, out
     )  # fmt: skip
     return torch.from_numpy(out)

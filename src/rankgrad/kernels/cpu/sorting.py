@@ -1,6 +1,5 @@
 """Stable argsort of the rows of a matrix by radix, several times faster than a comparison sort."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.jit import jit
-from rankgrad.kernels.cpu.parallel import pieces, run
+from rankgrad.kernels.cpu.parallel import by_rows
 
 __all__ = ["argsort", "argsort_into", "sort_row", "sort_rows"]
 
@@ -240,8 +239,7 @@ def sort_rows(x: Any, order: Any, descending: Any, start: Any, stop: Any) -> Non
 
 def argsort_into(x: Any, order: Any, descending: bool) -> None:
     """Write the stable argsort of each row of the numpy matrix ``x`` into ``order`` (int64)."""
-    grain = max(1, 8192 // max(x.shape[1], 1))
-    run([partial(sort_rows, x, order, descending, a, b) for a, b in pieces(x.shape[0], grain)])
+    by_rows(sort_rows, x.shape, x, order, descending)
 
 
 def argsort(x: Tensor, descending: bool) -> Tensor:

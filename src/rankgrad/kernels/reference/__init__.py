@@ -15,14 +15,10 @@ from rankgrad.kernels.reference.isotonic import (
     project_sort,
     project_sort_vjp,
 )
-from rankgrad.kernels.reference.matrices import (
-    coupling_matrix,
-    coupling_matrix_vjp,
-    softsort_matrix,
-    softsort_matrix_vjp,
-)
+from rankgrad.kernels.reference.matrices import coupling_matrix, coupling_matrix_vjp
 from rankgrad.kernels.reference.network import network_apply, network_gradient
 from rankgrad.kernels.reference.pairwise import pairwise, pairwise_order
+from rankgrad.kernels.reference.pairwise_ranks import pairwise_ranks, pairwise_ranks_vjp
 from rankgrad.kernels.reference.ranking import hard_rank
 from rankgrad.kernels.reference.ranksim import (
     ranksim_directions,
@@ -32,9 +28,17 @@ from rankgrad.kernels.reference.ranksim import (
     ranksim_turn,
 )
 from rankgrad.kernels.reference.retrieval import soft_retrieval, soft_retrieval_backward
-from rankgrad.kernels.reference.softsort import softsort_sums
 from rankgrad.kernels.reference.sorting import argsort
+from rankgrad.kernels.reference.steepness import pair_deviation
 from rankgrad.kernels.reference.topk import soft_topk, soft_topk_vjp
+from rankgrad.kernels.reference.unimodal import (
+    unimodal_average,
+    unimodal_average_vjp,
+    unimodal_matrix,
+    unimodal_matrix_vjp,
+    unimodal_ranks,
+    unimodal_ranks_vjp,
+)
 
 __all__ = [
     "argsort",
@@ -52,8 +56,11 @@ __all__ = [
     "negatives_ahead",
     "network_apply",
     "network_gradient",
+    "pair_deviation",
     "pairwise",
     "pairwise_order",
+    "pairwise_ranks",
+    "pairwise_ranks_vjp",
     "project_rank",
     "project_rank_vjp",
     "project_sort",
@@ -67,8 +74,11 @@ __all__ = [
     "soft_retrieval_backward",
     "soft_topk",
     "soft_topk_vjp",
-    "softsort_matrix",
-    "softsort_matrix_vjp",
-    "softsort_sums",
     "spread_to_negatives",
+    "unimodal_average",
+    "unimodal_average_vjp",
+    "unimodal_matrix",
+    "unimodal_matrix_vjp",
+    "unimodal_ranks",
+    "unimodal_ranks_vjp",
 ]

@@ -3,36 +3,11 @@
 import torch
 from torch import Tensor
 
-__all__ = ["coupling_matrix", "coupling_matrix_vjp", "softsort_matrix", "softsort_matrix_vjp"]
+__all__ = ["coupling_matrix", "coupling_matrix_vjp"]
 
 
 def _back(values: Tensor, order: Tensor) -> Tensor:
     return torch.zeros_like(values).scatter(-1, order, values)
-
-
-def softsort_matrix(x: Tensor, count: Tensor, order: Tensor, single: bool) -> Tensor:
-    """Return ``softmax_j(-|x_i - x_j|)`` with column ``j`` at ``order[j]``, [rows, n, n].
-
-    The rows of ``x`` [rows, n], float64, are sorted, largest first. The first ``count`` [rows, 1]
-    count; the columns of the others are zero, and so are the rows behind. A row with NaN in front
-    is NaN. The result is float32 if ``single``, else float64.
-    """
-    inside = torch.arange(x.shape[-1], device=x.device) < count
-    logits = -(x.unsqueeze(-1) - x.unsqueeze(-2)).abs()
-    kernel = torch.where(inside.unsqueeze(-1) & inside.unsqueeze(-2), logits.exp(), 0.0)
-    matrix = kernel / torch.where(inside, kernel.sum(-1), 1.0).unsqueeze(-1)
-    matrix = _back(matrix, order.unsqueeze(-2).expand_as(matrix))
-    matrix = torch.where(x[:, :1, None].isnan(), torch.nan, matrix)
-    return matrix.float() if single else matrix
-
-
-def softsort_matrix_vjp(grad: Tensor, matrix: Tensor, x: Tensor, order: Tensor) -> Tensor:
-    """Return the gradient of ``x`` for that of the matrix; zero for rows with NaN in front."""
-    g, p = grad.double(), matrix.double()
-    pull = p * (g - (p * g).sum(-1, keepdim=True))
-    pull = pull.gather(-1, order.unsqueeze(-2).expand_as(pull))
-    pull = pull * (x.unsqueeze(-1) - x.unsqueeze(-2)).sign()
-    return torch.where(x[:, :1].isnan(), 0.0, pull.sum(-2) - pull.sum(-1))
 
 
 def coupling_matrix(

@@ -16,9 +16,8 @@ from rankgrad.sorters.programmed import steepened, width
 
 __all__ = ["Pairwise"]
 
-_SHORT = (
-    256  # scores of a row, on the CPU, up to which a sort and a walk take longer than all pairs
-)
+# On the CPU, scores of a row up to which a sort and a walk take longer than all pairs.
+_SHORT = 256
 _FEW = {"laplace": 1 << 17}  # pairs up to which they do, where the walk is quick
 
 

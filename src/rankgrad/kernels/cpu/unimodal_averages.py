@@ -13,7 +13,7 @@ from rankgrad.kernels.cpu.neuralsort import neuralsort_average, neuralsort_avera
 from rankgrad.kernels.cpu.parallel import by_rows
 from rankgrad.kernels.cpu.softsort import softsort_average, softsort_average_vjp
 from rankgrad.kernels.cpu.sorted_rows import in_order, put_back, sort_valid, take_valid
-from rankgrad.kernels.cpu.unimodal_ranks import in_parts, work
+from rankgrad.kernels.cpu.unimodal_ranks import GRAIN, in_parts, work
 
 __all__ = ["unimodal_average", "unimodal_average_vjp"]
 
@@ -74,7 +74,7 @@ def unimodal_average(
     if not in_parts(neural, n):
         by_rows(
             _average_rows, work(neural, scores.shape), scores, others, flags, neural, temperature,
-            out, order,
+            out, order, grain=GRAIN,
         )  # fmt: skip
     else:
         y, v, average = np.empty(n), np.empty(n), np.empty(n)
@@ -147,7 +147,7 @@ def unimodal_average_vjp(
     if not in_parts(neural, n):
         by_rows(
             _average_vjp_rows, work(neural, scores.shape), grads, scores, others, orders, neural,
-            temperature, out, to_values,
+            temperature, out, to_values, grain=GRAIN,
         )  # fmt: skip
     else:
         y, v, to_y, to_v = np.empty(n), np.empty(n), np.empty(n), np.empty(n)

@@ -19,6 +19,7 @@ from rankgrad.kernels.cpu.sorted_rows import in_order, put_back, sort_valid
 
 __all__ = ["unimodal_matrix", "unimodal_matrix_vjp"]
 
+_GRAIN = 65536  # elements of a matrix worth a thread of their own
 # Logarithms of what is 0 in float32 and, about, in float64.
 _NOTHING = {np.dtype(np.float32): 104.0, np.dtype(np.float64): 700.0}
 
@@ -129,7 +130,7 @@ def unimodal_matrix(
     out, order = np.empty((rows, n, n), scores.dtype), np.empty((rows, n), np.int64)
     by_rows(
         _matrix_rows, (rows, n * n), scores, array(mask), kind == "neuralsort", temperature,
-        _NOTHING[scores.dtype], out, order,
+        _NOTHING[scores.dtype], out, order, grain=_GRAIN,
     )  # fmt: skip
     return torch.from_numpy(out), torch.from_numpy(order)
 
@@ -202,6 +203,6 @@ def unimodal_matrix_vjp(
     out = np.empty_like(scores)
     by_rows(
         _matrix_vjp_rows, (rows, n * n), array(grad), array(matrix), scores, array(order),
-        kind == "neuralsort", temperature, out,
+        kind == "neuralsort", temperature, out, grain=_GRAIN,
     )  # fmt: skip
     return torch.from_numpy(out)

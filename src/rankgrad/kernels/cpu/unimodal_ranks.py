@@ -18,7 +18,9 @@ from rankgrad.kernels.cpu.parallel import by_rows
 from rankgrad.kernels.cpu.softsort import softsort_ranks, softsort_ranks_vjp
 from rankgrad.kernels.cpu.sorted_rows import in_order, put_back, sort_valid, take_valid
 
-__all__ = ["in_parts", "unimodal_ranks", "unimodal_ranks_vjp", "work"]
+__all__ = ["GRAIN", "in_parts", "unimodal_ranks", "unimodal_ranks_vjp", "work"]
+
+GRAIN = 16384  # elements' worth of work that are worth a thread of their own
 
 
 def work(neural: bool, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -77,7 +79,7 @@ def unimodal_ranks(
     if not in_parts(neural, n):
         by_rows(
             _ranks_rows, work(neural, values.shape), values, flags, neural, temperature,
-            renormalize, out, order, state,
+            renormalize, out, order, state, grain=GRAIN,
         )  # fmt: skip
     else:
         y = np.empty(n)
@@ -124,7 +126,7 @@ def unimodal_ranks_vjp(
     if not in_parts(neural, n):
         by_rows(
             _ranks_vjp_rows, work(neural, values.shape), *given, neural, temperature,
-            renormalize, out,
+            renormalize, out, grain=GRAIN,
         )  # fmt: skip
     else:
         y, g, to_y = np.empty(n), np.empty(n), np.empty(n)

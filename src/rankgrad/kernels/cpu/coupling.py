@@ -18,6 +18,7 @@ from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.functions import vector_exp
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import pieces, run
+from rankgrad.kernels.cpu.peaks import climb
 
 __all__ = ["coupling_apply", "coupling_logsumexp"]
 
@@ -32,13 +33,7 @@ def _band(a: Any, x: Any, g: Any, peak: Any, low: Any, high: Any, cut: Any) -> A
     Found by small steps from those of the row before: for sorted ``a`` all three only move on.
     """
     n = x.shape[0]
-    top = a * x[peak] + g[peak]
-    while peak + 1 < n and a * x[peak + 1] + g[peak + 1] >= top:
-        peak += 1
-        top = a * x[peak] + g[peak]
-    while peak > 0 and a * x[peak - 1] + g[peak - 1] > top:
-        peak -= 1
-        top = a * x[peak] + g[peak]
+    peak, top = climb(a, x, g, n, peak)
     least = top - cut
     low, high = min(low, peak), max(high, peak + 1)
     while low < peak and a * x[low] + g[low] < least:

@@ -15,6 +15,7 @@ import numpy as np
 
 from rankgrad.kernels.cpu.functions import vector_exp
 from rankgrad.kernels.cpu.jit import jit
+from rankgrad.kernels.cpu.peaks import climb
 
 __all__ = [
     "across",
@@ -96,13 +97,7 @@ def band(slope: Any, z: Any, g: Any, n: Any, peak: Any, low: Any, high: Any, rea
 
     Found by small steps from those of the row before; the logits rise to the peak and fall behind.
     """
-    top = slope * z[peak] + g[peak]
-    while peak + 1 < n and slope * z[peak + 1] + g[peak + 1] >= top:
-        peak += 1
-        top = slope * z[peak] + g[peak]
-    while peak > 0 and slope * z[peak - 1] + g[peak - 1] > top:
-        peak -= 1
-        top = slope * z[peak] + g[peak]
+    peak, top = climb(slope, z, g, n, peak)
     least = top - reach
     while low + _BLOCK <= peak and slope * z[low + _BLOCK - 1] + g[low + _BLOCK - 1] < least:
         low += _BLOCK

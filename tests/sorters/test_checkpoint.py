@@ -42,7 +42,8 @@ def test_round_trip(tmp_path: Path, name: str, length: int | None) -> None:
     for key, value in sorter.state_dict().items():
         assert torch.equal(again.state_dict()[key], value)
     x = torch.randn(3, length or 6)
-    assert torch.equal(again(x), sorter(x))
+    # PyTorch's products and sums may round otherwise where memory is aligned otherwise.
+    torch.testing.assert_close(again(x), sorter(x), rtol=1e-6, atol=1e-6)
     assert [p.name for p in tmp_path.iterdir()] == ["sorter.safetensors"]
 
 

@@ -104,8 +104,8 @@ def numbered_at_most(segments: Tensor, slots: Slots, starts: Tensor, ids: Tensor
     first = starts[:-1].clamp(max=slots.index.shape[0] - 1)
     there = (starts[:-1] < starts[1:]) & slots.taken[first]
     known = torch.where(there, slots.take(ids)[first], _LARGEST)  # ascending
-    place = torch.searchsorted(known, segments).clamp(max=known.shape[0] - 1)
-    return torch.where((known[place] == segments) & there[place], place, -1)
+    place = _looked_up(segments, known)
+    return torch.where(there[place], place, -1)
 
 
 def numbered(segments: Tensor, ids: Tensor) -> Tensor:
@@ -114,9 +114,14 @@ def numbered(segments: Tensor, ids: Tensor) -> Tensor:
         return torch.full_like(segments, -1)
     low, width = ids[0], int(ids[-1]) - int(ids[0]) + 1
     if width > 4 * segments.numel() + 1024:  # too sparse for a table
-        place = torch.searchsorted(ids, segments).clamp(max=ids.numel() - 1)
-        return torch.where(ids[place] == segments, place, -1)
+        return _looked_up(segments, ids)
     table = torch.full((width,), -1, device=ids.device)
     table[ids - low] = torch.arange(ids.numel(), device=ids.device)
     inside = (segments >= low) & (segments <= ids[-1])
     return torch.where(inside, table[(segments - low).clamp(0, width - 1)], -1)
+
+
+def _looked_up(segments: Tensor, ids: Tensor) -> Tensor:
+    """Return the first place of every segment id in the sorted ``ids``, -1 if it is not there."""
+    place = torch.searchsorted(ids, segments).clamp(max=ids.numel() - 1)
+    return torch.where(ids[place] == segments, place, -1)

@@ -1,13 +1,14 @@
 """Learned sorters where a ranker is wanted."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import rankgrad as rg
-from rankgrad.rankers import LearnedRanker, ShippedRanker, as_ranker
+from rankgrad.rankers import LearnedRanker, ShippedRanker, as_ranker, learned
 from rankgrad.sorters import ARCHITECTURES, load_sorter, make_sorter
 
 
@@ -73,6 +74,40 @@ def test_a_sorter_is_a_ranker() -> None:
     torch.testing.assert_close(as_ranker("set")(x), LearnedRanker(load_sorter("set"))(x))
     with pytest.raises(TypeError):
         LearnedRanker(nn.Linear(3, 3))
+
+
+def _in_inference_mode(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return f(x)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(_in_inference_mode, id="inference_mode"),
+        pytest.param(lambda f, x: torch.func.vmap(f)(x), id="vmap"),
+        pytest.param(lambda f, x: torch.func.grad(lambda x: f(x).sum())(x), id="grad"),
+        pytest.param(
+            lambda f, x: torch.compile(f, fullgraph=True)(x),
+            id="compile",
+            marks=pytest.mark.compile,
+        ),
+    ],
+)
+def test_the_first_call_may_come_in_any_mode(
+    way: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned, "_LOADED", {})
+    x = randn(3, 8)
+    before = torch.random.get_rng_state()
+    assert way(ShippedRanker("set"), x).isfinite().all()
+    assert torch.random.get_rng_state().equal(before)
+    x.requires_grad_()
+    ranks = ShippedRanker("set")(x)
+    torch.testing.assert_close(ranks, LearnedRanker(load_sorter("set"))(x))
+    ranks.square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
 
 
 # ---------------------------------------------------------------- in losses

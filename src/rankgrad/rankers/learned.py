@@ -1,5 +1,7 @@
 """Networks that were trained to rank."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
@@ -101,17 +103,34 @@ class ShippedRanker(Ranker):
 
     def loaded(self) -> LearnedRanker:
         """Return the ranker over a fresh copy of the sorter, on the CPU."""
-        return LearnedRanker(load_sorter(self.name))
+        return _load(self.name, torch.device("cpu"))
 
     def _ranks(
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n"]:
-        key = (self.name, scores.device)
-        if key not in _LOADED:
-            ranker = self.loaded()
-            ranker.sorter.to(scores.device)
-            _LOADED[key] = ranker
-        return _LOADED[key]._ranks(scores, mask)
+        _be_loaded(self.name, scores.device)
+        return _LOADED[self.name, scores.device]._ranks(scores, mask)
 
 
 _LOADED: dict[tuple[str, torch.device], LearnedRanker] = {}
+
+
+def _load_once(name: str, device: torch.device) -> None:
+    """Put a ranker where all calls find it, whatever mode the first of them is made in.
+
+    A thread of its own loads it: inference mode, ``vmap``, ``grad``, fake tensors and default
+    devices are the calling thread's, and weights made under them would be of no use later.
+    """
+    if (name, device) not in _LOADED:
+        with ThreadPoolExecutor(1) as other:
+            _LOADED[name, device] = other.submit(_load, name, device).result()
+
+
+# While a caller is being compiled, this is called and not traced.
+_be_loaded: Callable[[str, torch.device], None] = torch.compiler.assume_constant_result(_load_once)
+
+
+def _load(name: str, device: torch.device) -> LearnedRanker:
+    ranker = LearnedRanker(load_sorter(name))
+    ranker.sorter.to(device)
+    return ranker

@@ -103,8 +103,10 @@ def test_detection(compiler: Compiler, delta: float, dtype: torch.dtype) -> None
     for ids in (None, groups):
         cuda.negatives_ahead(x, x, ids, scores, starts, delta)
         cuda.spread_to_negatives(x, x, ids, scores, starts, delta, scores)
-    cuda.dominance(scores, scores[None], torch.full((40,), 40), starts, delta)
-    assert {"_count", "_combine", "_read", "_lines", "_evaluate"} <= compiler.made.keys()
+    cuda.rank_sort_errors(scores, scores, scores, starts, delta)
+    cuda.rank_sort_pulls(scores, scores, scores.expand(4, -1), scores.expand(2, -1), starts, delta)
+    wanted = {"_count", "_combine", "_read", "_lines", "_evaluate", "_errors", "_pulls"}
+    assert wanted <= compiler.made.keys()
     for exact_one in (False, True):
         constants = {"EXACT_ONE": exact_one, "BLOCK": 1024}
         positives._tally[(1,)](x, groups, 300, **constants)
@@ -122,7 +124,9 @@ def test_another_number_of_positives_compiles_nothing(compiler: Compiler) -> Non
         scores, starts = torch.zeros(p, dtype=torch.float64), torch.tensor([0, p])
         cuda.negatives_ahead(x, x, None, scores, starts, 0.5)
         cuda.spread_to_negatives(x, x, None, scores, starts, 0.5, scores)
-        cuda.dominance(scores, scores[None], torch.full((p,), p), starts, 0.5)
+        rows, cotangents = torch.zeros(5, p, dtype=torch.float64)[1:], scores.expand(2, -1)
+        cuda.rank_sort_errors(scores, scores, scores, starts, 0.5)
+        cuda.rank_sort_pulls(scores, scores, rows, cotangents, starts, 0.5)
         places = torch.zeros(p, dtype=torch.int64)
         positives._collect[(1,)](x, facts, facts, places, 3000, p, EXACT_ONE=True, BLOCK=1024)
         variants.append(set(compiler.variants))

@@ -85,7 +85,9 @@ def detection(x: Tensor) -> None:
     for groups in (None, torch.zeros_like(logits, dtype=torch.int64)):
         cuda.negatives_ahead(logits, logits, groups, scores, starts, 0.5)
         cuda.spread_to_negatives(logits, logits, groups, scores, starts, 0.5, scores)
-    cuda.dominance(scores, scores[None], torch.ones_like(scores, dtype=torch.int64), starts, 0.5)
+    cuda.rank_sort_errors(scores, scores, scores, starts, 0.5)
+    cuda.rank_sort_pulls(scores, scores, scores.expand(4, -1), scores.expand(2, -1), starts, 0.5)
+    cuda.prefix_sums(scores, starts)
 
 
 def detection_losses(x: Tensor) -> None:

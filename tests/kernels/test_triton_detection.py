@@ -1,6 +1,7 @@
 """The passes of the detection losses by Triton against the matrix of all pairs in float64."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 import rankgrad as rg
+from kernels import among_positives
+from kernels.among_positives import KINDS as AMONG
 
 KINDS = ["random", "tied", "huge", "tiny", "far", "infinite"]
 
@@ -160,25 +163,6 @@ def test_finds_at_most_so_many(call: Callable[..., Any], n: int, most: int) -> N
         assert call("find_at_most", targets, False, most)[2]
 
 
-@pytest.mark.parametrize("delta", [0.0, 0.5])
-@pytest.mark.parametrize("p", [0, 1, 32, 75])
-def test_dominance(call: Callable[..., Any], p: int, delta: float) -> None:
-    torch.manual_seed(0)
-    labels = torch.randint(0, 5, (p,)).sort().values
-    middle = p // 3
-    labels[:middle] -= 10  # two segments
-    starts = torch.tensor([0, middle, p])
-    stop = torch.where(torch.arange(p) < middle, middle, p)
-    ends = torch.minimum(torch.searchsorted(labels, labels, right=True), stop)
-    scores, weights = torch.randn(p).double(), torch.randn(2, p).double()
-    out = call("dominance", scores, weights, ends, starts, delta)
-    x = scores[None, :] - scores[:, None]
-    h = (x / (2 * delta) + 0.5).clamp(0, 1) if delta > 0 else (x >= 0).double()
-    low = torch.where(torch.arange(p) < middle, 0, middle)
-    partner = (torch.arange(p) >= low[:, None]) & (torch.arange(p) < ends[:, None])
-    torch.testing.assert_close(out, weights @ (h * partner).T, rtol=1e-13, atol=1e-13)
-
-
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("positives", [0, 75])
 @pytest.mark.parametrize(
@@ -222,3 +206,24 @@ def test_twice_is_bit_for_bit_the_same(call: Callable[..., Any]) -> None:
     for name, more in (("negatives_ahead", ()), ("spread_to_negatives", (coef,))):
         first, second = (call(name, *args, *more) for _ in range(2))
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.5])
+@pytest.mark.parametrize(("kind", "p"), [*((kind, 75) for kind in AMONG), ("random", 0)])
+def test_among_positives(call: Callable[..., Any], kind: str, p: int, delta: float) -> None:
+    b = among_positives.draw(kind, p)
+    wanted = among_positives.errors(b, delta)
+    found = call("rank_sort_errors", *b, delta)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12, equal_nan=True)
+    facts, cotangents = wanted[[2, 3, 1, 4]], torch.randn(2, p).double()
+    found = call("rank_sort_pulls", b.scores, b.quality, facts, cotangents, b.starts, delta)
+    wanted = among_positives.pulls(b, facts, cotangents, delta)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("p", [0, 1, 75])
+def test_prefix_sums(call: Callable[..., Any], p: int) -> None:
+    values, starts = torch.randn(p).double(), torch.tensor([0, p // 3, p // 3, p])
+    found = call("prefix_sums", values, starts)
+    parts = [values[a:b].cumsum(0) for a, b in pairwise(starts.tolist())]
+    torch.testing.assert_close(found, torch.cat(parts), rtol=1e-13, atol=1e-13)

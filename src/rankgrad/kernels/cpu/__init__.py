@@ -5,7 +5,6 @@ from rankgrad.kernels.cpu.contrast import contrast_rows
 from rankgrad.kernels.cpu.coupling import coupling_apply, coupling_logsumexp
 from rankgrad.kernels.cpu.directions import ranksim_directions, ranksim_turn
 from rankgrad.kernels.cpu.distances import contrast_vjp, distances
-from rankgrad.kernels.cpu.dominance import dominance
 from rankgrad.kernels.cpu.isotonic import (
     project_rank,
     project_rank_vjp,
@@ -17,6 +16,7 @@ from rankgrad.kernels.cpu.network import network_apply, network_gradient
 from rankgrad.kernels.cpu.pairwise import pairwise, pairwise_order
 from rankgrad.kernels.cpu.pairwise_ranks import pairwise_ranks, pairwise_ranks_vjp
 from rankgrad.kernels.cpu.positives import find_at_most, find_positives
+from rankgrad.kernels.cpu.rank_sort import rank_sort_errors, rank_sort_pulls
 from rankgrad.kernels.cpu.ranking import hard_rank
 from rankgrad.kernels.cpu.ranksim import ranksim_order, ranksim_pull, ranksim_rows
 from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
@@ -37,7 +37,6 @@ __all__ = [
     "coupling_matrix",
     "coupling_matrix_vjp",
     "distances",
-    "dominance",
     "find_at_most",
     "find_positives",
     "hard_rank",
@@ -53,6 +52,8 @@ __all__ = [
     "project_rank_vjp",
     "project_sort",
     "project_sort_vjp",
+    "rank_sort_errors",
+    "rank_sort_pulls",
     "ranksim_directions",
     "ranksim_order",
     "ranksim_pull",

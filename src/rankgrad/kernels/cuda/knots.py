@@ -128,7 +128,7 @@ def knots_of(scores: Tensor, starts: Tensor, delta: float, dtype: torch.dtype) -
     at = scores.new_empty(p * per_positive)
     knots = Knots(
         at,
-        at.to(dtype),
+        scores.new_empty(at.shape, dtype=dtype),
         starts.new_empty(p),
         starts.new_empty(p),
         per_positive,

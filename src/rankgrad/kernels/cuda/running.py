@@ -4,7 +4,8 @@
 matrix. Differences of running sums also cancel: what float64 rounds off over a million elements
 shows in a narrow window. So each sum is kept as an unevaluated pair, about 32 digits.
 
-A lane adds up some neighbouring elements in turn; the lanes' totals are running sums again.
+A lane adds up some neighbouring elements in turn; the lanes' totals are running sums again. Where
+a row is short, a program goes along it in one launch.
 """
 
 import torch
@@ -18,6 +19,8 @@ __all__ = ["any_between", "between", "plus", "running", "weight_between"]
 
 _STEPS = 16  # elements to a lane
 _BLOCK = 128  # lanes to a program
+_SHORT = 8192  # elements of a row for one program
+_TOGETHER = 1024  # of which it takes so many at once
 # The second of two rows is aligned if the first has an even length: that compiles nothing new.
 _ANYWHERE = ["x", "x_rest", "shrink", "before", "before_rest", "total", "rest"]
 
@@ -117,6 +120,41 @@ def _spread(
         tl.store(rest + out + step + 1, low, mask=inside)
 
 
+@triton.jit
+def _together(total, rest, next_total, next_rest):
+    """Add two unevaluated sums."""
+    total, rest = plus(total, rest, next_total)
+    return total, rest + next_rest
+
+
+@triton.jit(do_not_specialize=["n"], do_not_specialize_on_alignment=_ANYWHERE)
+def _short_rows(x, x_rest, total, rest, n, BLOCK: tl.constexpr):
+    """Write the running sums of a row, block by block."""
+    row = tl.program_id(0).to(tl.int64)
+    x += row * n
+    total += row * (n + 1)
+    rest += row * (n + 1)
+    lane = tl.arange(0, BLOCK)
+    high = tl.zeros([BLOCK], tl.float64)  # what comes before the block, in every lane
+    low = tl.zeros([BLOCK], tl.float64)
+    tl.store(total + lane, high, mask=lane == 0)
+    tl.store(rest + lane, low, mask=lane == 0)
+    for first in range(0, n, BLOCK):
+        at = first + lane
+        inside = at < n
+        term = tl.load(x + at, mask=inside, other=0.0).to(tl.float64)
+        less = tl.zeros([BLOCK], tl.float64)
+        if x_rest is not None:
+            less = tl.load(x_rest + row * n + at, mask=inside, other=0.0)
+        term, less = tl.associative_scan((term, less), 0, _together)
+        term, less = _together(high, low, term, less)
+        tl.store(total + at + 1, term, mask=inside)
+        tl.store(rest + at + 1, less, mask=inside)
+        last = lane == BLOCK - 1
+        high = tl.zeros([BLOCK], tl.float64) + tl.sum(tl.where(last, term, 0.0), axis=0)
+        low = tl.zeros([BLOCK], tl.float64) + tl.sum(tl.where(last, less, 0.0), axis=0)
+
+
 def _shrink(level: Tensor | None, scale: float) -> Tensor | None:
     """Return by how much a unit shrinks from each element to the next."""
     if level is None:
@@ -135,6 +173,10 @@ def running(
     """
     rows, n = x.shape
     x = x.contiguous()
+    out = x.new_empty((2, rows, n + 1), dtype=torch.float64)
+    if level is None and n <= _SHORT:
+        launch(_short_rows, rows, x, x_rest, out[0], out[1], n, BLOCK=_TOGETHER)
+        return out[0], out[1]
     chunks = max(1, ceil_div(n, _STEPS))
     programs = ceil_div(rows * chunks, _BLOCK)
     sizes = {"STEPS": _STEPS, "BLOCK": _BLOCK}
@@ -151,7 +193,6 @@ def running(
             ends = torch.arange(1, chunks + 1, device=x.device) * _STEPS - 1
             last = level[:, ends.clamp(max=n - 1)]
         before, before_rest = running(totals[0], totals[1], last, scale)
-    out = x.new_empty((2, rows, n + 1), dtype=torch.float64)
     launch(
         _spread, programs, x, x_rest, shrink, before, before_rest, out[0], out[1], n, chunks,
         rows * chunks, **sizes,

@@ -8,7 +8,6 @@ from rankgrad.kernels.reference.detection import (
     negatives_ahead,
     spread_to_negatives,
 )
-from rankgrad.kernels.reference.dominance import dominance
 from rankgrad.kernels.reference.isotonic import (
     project_rank,
     project_rank_vjp,
@@ -19,6 +18,11 @@ from rankgrad.kernels.reference.matrices import coupling_matrix, coupling_matrix
 from rankgrad.kernels.reference.network import network_apply, network_gradient
 from rankgrad.kernels.reference.pairwise import pairwise, pairwise_order
 from rankgrad.kernels.reference.pairwise_ranks import pairwise_ranks, pairwise_ranks_vjp
+from rankgrad.kernels.reference.rank_sort import (
+    prefix_sums,
+    rank_sort_errors,
+    rank_sort_pulls,
+)
 from rankgrad.kernels.reference.ranking import hard_rank
 from rankgrad.kernels.reference.ranksim import (
     ranksim_directions,
@@ -49,7 +53,6 @@ __all__ = [
     "coupling_matrix",
     "coupling_matrix_vjp",
     "distances",
-    "dominance",
     "find_at_most",
     "find_positives",
     "hard_rank",
@@ -61,10 +64,13 @@ __all__ = [
     "pairwise_order",
     "pairwise_ranks",
     "pairwise_ranks_vjp",
+    "prefix_sums",
     "project_rank",
     "project_rank_vjp",
     "project_sort",
     "project_sort_vjp",
+    "rank_sort_errors",
+    "rank_sort_pulls",
     "ranksim_directions",
     "ranksim_order",
     "ranksim_pull",

@@ -27,7 +27,6 @@ from rankgrad.comparisons import Comparison, Ramp, Step
 from rankgrad.losses.detection._slots import Slots
 
 __all__ = [
-    "EPS",
     "Positives",
     "check_most",
     "comparison",
@@ -36,8 +35,6 @@ __all__ = [
     "per_positive",
     "reduced",
 ]
-
-EPS = 1e-5  # a positive with fewer false positives than this has nothing to push, as published
 
 
 @dataclass(frozen=True)

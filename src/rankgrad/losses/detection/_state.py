@@ -32,16 +32,16 @@ def fake_state(
 
 def unpack(
     state: Tensor, logits: Tensor, segments: Tensor | None, bounded: bool
-) -> tuple[Positives, tuple[Tensor, ...]]:
-    """Return the positives and the facts in the order in which they were packed."""
+) -> tuple[Positives, Tensor]:
+    """Return the positives and the facts [facts, p] in the order in which they were packed."""
     slots = Slots.of(state[0].long(), bounded)
     scores = slots.take(logits).double()
     if bounded:
-        return arranged(slots, scores, state[1].long(), segments, False), tuple(state[2:])
+        return arranged(slots, scores, state[1].long(), segments, False), state[2:]
     if segments is None:
         starts = torch.arange(2, device=state.device) * scores.shape[0]
-        return Positives(slots, scores, None, starts, None, False), tuple(state[1:])
+        return Positives(slots, scores, None, starts, None, False), state[1:]
     segment = state[1].long()
     starts = torch.nn.functional.pad(segment.bincount().cumsum(0), (1, 0))
     groups = numbered(segments, segments[slots.index[starts[:-1]]])
-    return Positives(slots, scores, segment, starts, groups, False), tuple(state[2:])
+    return Positives(slots, scores, segment, starts, groups, False), state[2:]

@@ -17,9 +17,10 @@ from rankgrad.checks import (
     result_dtype,
 )
 from rankgrad.distributed import Group, all_sum, members
+from rankgrad.kernels.reference.rank_sort import EPS
 from rankgrad.losses._module import settings
 from rankgrad.losses.detection._locate import check_room, locate
-from rankgrad.losses.detection._positives import EPS, Positives, check_most, flat_inputs, reduced
+from rankgrad.losses.detection._positives import Positives, check_most, flat_inputs, reduced
 from rankgrad.losses.detection._state import fake_state, pack
 from rankgrad.losses.detection._vmap import folded, spoilt
 from rankgrad.losses.detection._world import Everyone, world_errors
@@ -63,11 +64,8 @@ def _facts(positives: Positives, ahead: Tensor, errors: Tensor, delta: float) ->
     gate = ~(ahead <= EPS)
     pull = torch.where(gate, (others(positives, errors, delta) + ahead) / rank, 0.0)
     push = torch.where(gate, pull / ahead, 0.0)
-    # A running sum by segment, in the same order on every run: torch.cumsum is not, on a GPU.
-    ends = torch.arange(1, rank.numel() + 1, device=rank.device)
-    (below,) = kernels.implementation("dominance", rank.device)(
-        torch.zeros_like(rank), (1 / rank).nan_to_num()[None], ends, positives.starts, 0.0
-    )
+    through = kernels.implementation("prefix_sums", rank.device)
+    below = through((1 / rank).nan_to_num(), positives.starts)
     share = positives.slots.only(torch.where(rank.isnan(), rank, below))
     rank = positives.slots.only(rank)
     error, pull, rank = positives.spoil(error), positives.spoil(pull), positives.spoil(rank)

@@ -1,6 +1,5 @@
 """Rank & Sort loss: positives above negatives, and positives in the order of their quality."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +14,6 @@ from rankgrad.distributed import Group, members
 from rankgrad.losses._module import settings
 from rankgrad.losses.detection._locate import locate
 from rankgrad.losses.detection._positives import (
-    EPS,
     Positives,
     check_most,
     flat_inputs,
@@ -29,64 +27,6 @@ from rankgrad.losses.detection._world import Everyone, world_errors
 from rankgrad.operators import operator
 
 __all__ = ["RankSortLoss", "rank_sort"]
-
-
-def _dominance(
-    scores: Tensor, weights: Tensor, ends: Tensor, starts: Tensor, delta: float
-) -> Tensor:
-    out: Tensor = kernels.implementation("dominance", scores.device)(
-        scores, weights, ends, starts, delta
-    )
-    return out
-
-
-def _sums_over_better(
-    positives: Positives,
-    quality: Tensor,
-    weights: Sequence[Tensor],
-    delta: float,
-    *,
-    strictly: bool,
-    behind: bool,
-) -> Tensor:
-    """Return ``sum_j w_j H(s_j - s_i)`` over the better ``j`` of the segment, for all weights.
-
-    Behind, of ``H(s_i - s_j)``. Better: of higher target, or unless ``strictly`` of the same.
-    """
-    segment = positives.segment
-    sort = kernels.implementation("pairwise_order", quality.device)
-    order = sort(-quality[None], None if segment is None else segment[None])[0]
-    ends = _ends_of_better(quality[order], None if segment is None else segment[order], strictly)
-    scores = _finite(positives.scores[order], delta)
-    if behind:
-        scores.neg_()
-    found = _dominance(
-        scores, torch.stack([w[order] for w in weights]), ends, positives.starts, delta
-    )
-    return torch.empty_like(found).index_copy_(1, order, found)
-
-
-def _ends_of_better(quality: Tensor, segment: Tensor | None, strictly: bool) -> Tensor:
-    """Return where the better ones end for each positive, in descending order of quality."""
-    opens = torch.ones(quality.shape, dtype=torch.bool, device=quality.device)
-    opens[1:] = quality[1:] != quality[:-1]
-    if segment is not None:
-        opens[1:] |= segment.diff() != 0
-    place = torch.arange(opens.numel(), device=opens.device)
-    if strictly:
-        return torch.where(opens, place, 0).cummax(0).values
-    ends = torch.where(opens, place, opens.numel()).roll(-1)
-    ends[-1:] = opens.numel()
-    return ends.flip(0).cummin(0).values.flip(0)
-
-
-def _finite(scores: Tensor, delta: float) -> Tensor:
-    """Replace infinite scores by finite ones that compare the same with every other score."""
-    finite = scores.isfinite()
-    if scores.numel() == 0:
-        return scores
-    largest = torch.where(finite, scores.abs(), 0.0).amax() * (1 + 1e-9) + 1e9 + 2 * delta
-    return torch.where(finite | scores.isnan(), scores, largest * scores.sign())
 
 
 def _check_quality(quality: Tensor, positives: Positives) -> Positives:
@@ -108,45 +48,20 @@ def _errors(
     positives: Positives, quality: Tensor, ahead: Tensor, delta: float
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Return both errors of every positive, and what backward needs of each."""
-    among = positives.sum_over_positives(None, delta)
-    loss = 1 - quality
-    now = positives.sum_over_positives(loss, delta) / among
-    better, better_loss = _sums_over_better(
-        positives, quality, (torch.ones_like(loss), loss), delta, strictly=False, behind=False
-    )
-    sorting, missorted = now - better_loss / better, among - better
-    rank = ahead + among
-    ranking, sorting = positives.spoil(ahead / rank), positives.spoil(sorting)
-    gate = ~(ahead <= EPS)
-    return (
-        ranking,
-        sorting,
-        {
-            "pull": torch.where(gate, ranking, 0.0),
-            "push": torch.where(gate, 1 / rank, 0.0),
-            "sorting": sorting,
-            "missorted": missorted,
-        },
-    )
+    serve = kernels.implementation("rank_sort_errors", quality.device)
+    rows = serve(positives.scores, quality, ahead, positives.starts, delta)
+    ranking, sorting, pull = positives.spoil(rows[:3])
+    facts = {"pull": pull, "push": rows[3], "sorting": sorting, "missorted": rows[4]}
+    return ranking, sorting, facts
 
 
 def _pulls(
-    positives: Positives,
-    quality: Tensor,
-    facts: Sequence[Tensor],
-    cotangents: Sequence[Tensor],
-    delta: float,
+    positives: Positives, quality: Tensor, facts: Tensor, cotangents: Tensor, delta: float
 ) -> tuple[Tensor, Tensor]:
     """Return by how much each positive is pulled up, and how hard it pushes negatives down."""
-    pull, push, sorting, missorted = facts
-    if sorting.numel() == 0:
-        return pull, push
-    # A positive hands its sorting error to those of lower quality that are ahead of it.
-    gate = ~(missorted <= EPS)
-    mass = torch.where(gate, cotangents[1] * sorting, 0.0)
-    share = torch.where(gate, mass / missorted, 0.0)
-    (taken,) = _sums_over_better(positives, quality, [share], delta, strictly=True, behind=True)
-    return cotangents[0] * pull + (mass - taken), cotangents[0] * push
+    serve = kernels.implementation("rank_sort_pulls", quality.device)
+    pull, push = serve(positives.scores, quality, facts, cotangents, positives.starts, delta)
+    return pull, push
 
 
 @operator("rank_sort")
@@ -203,8 +118,8 @@ def _rank_sort_backward(
 ) -> Tensor:
     positives, facts = unpack(state, logits, segments, bounded)
     quality = positives.slots.take(targets, free=1.0).double()
-    cotangents = [per_positive(g, positives.slots) for g in (grad_ranking, grad_sorting)]
-    pull, push = _pulls(positives, quality, facts, cotangents, delta)
+    given = [per_positive(g, positives.slots) for g in (grad_ranking, grad_sorting)]
+    pull, push = _pulls(positives, quality, facts, torch.stack(given), delta)
     return gradient(logits, targets, positives, delta, pull, push)
 
 
@@ -315,7 +230,7 @@ def rank_sort(
         positives = _check_quality(everyone.targets, everyone.positives)
         ahead = everyone.negatives_ahead(x, t, delta)
         *errors, facts = _errors(positives, everyone.targets, ahead, delta)
-        pulls = partial(_pulls, positives, everyone.targets, tuple(facts.values()))
+        pulls = partial(_pulls, positives, everyone.targets, torch.stack(list(facts.values())))
         (ranking, sorting), count = world_errors(
             x, t, everyone, errors, delta, dense, partial(pulls, delta=delta)
         )

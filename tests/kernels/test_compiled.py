@@ -113,6 +113,15 @@ def test_detection(compiler: Compiler, delta: float, dtype: torch.dtype) -> None
         positives._collect[(1,)](x, groups, groups, groups, 300, 300, **constants)
 
 
+@pytest.mark.parametrize(("n", "names"), [(40, {"_short_rows"}), (9000, {"_totals", "_spread"})])
+def test_running_sums(compiler: Compiler, n: int, names: set[str]) -> None:
+    from rankgrad.kernels.cuda.running import running
+
+    x = torch.zeros(2, n, dtype=torch.float64)
+    running(x, x)
+    assert names <= compiler.made.keys()
+
+
 def test_another_number_of_positives_compiles_nothing(compiler: Compiler) -> None:
     """Neither its divisibility nor where in memory what it measures comes to lie."""
     from rankgrad.kernels import cuda

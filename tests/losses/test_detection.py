@@ -180,6 +180,42 @@ def test_vmap_is_a_loop_over_images():
     torch.testing.assert_close(grad, torch.autograd.grad(looped.sum(), logits)[0])
 
 
+@pytest.mark.compile
+@pytest.mark.parametrize(
+    "loss_fn", [rg.RankSortLoss(), rg.RankSortLoss(max_positives=40), rg.APLoss()]
+)
+def test_compiled_maps_of_modules(loss_fn):
+    torch.manual_seed(0)
+    logits = torch.randn(3, 50, requires_grad=True)
+    targets = (torch.rand(3, 50) < 0.3).float()
+    compiled = torch.compile(torch.func.vmap(loss_fn), fullgraph=True)(logits, targets)
+    torch.testing.assert_close(compiled, torch.func.vmap(loss_fn)(logits, targets))
+    assert not getattr(loss_fn, "parts", None)
+    (grad,) = torch.autograd.grad(compiled.sum(), logits)
+    wanted = torch.autograd.grad(torch.func.vmap(loss_fn)(logits, targets).sum(), logits)[0]
+    torch.testing.assert_close(grad, wanted)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("most", [None, 3])
+def test_compiled_maps_of_alrp(most):
+    torch.manual_seed(0)
+    logits, errors = torch.randn(3, 50), torch.rand(3, 3)
+    targets = torch.zeros(3, 50).scatter_(1, torch.arange(9).view(3, 3), 1.0)
+    mapped = torch.func.vmap(rg.ALRPLoss(max_positives=most))
+    wanted = mapped(logits, targets, errors)
+    compiled = torch.compile(mapped, fullgraph=True)
+    torch.testing.assert_close(compiled(logits, targets, errors), wanted)
+    with pytest.raises(RuntimeError, match=r"number of positives|each of the positives"):
+        compiled(logits, torch.ones_like(targets), errors)
+
+
+def test_what_differs_from_the_default_shows():
+    assert repr(rg.APLoss()) == "APLoss(delta=1.0, reduction='mean')"
+    shown = "RankSortLoss(delta=0.5, reduction='mean', group='world', max_positives=9)"
+    assert repr(rg.RankSortLoss(group="world", max_positives=9)) == shown
+
+
 @pytest.mark.compile  # in that pass our own errors come first, not those of the shape checks
 def test_bad_input_is_named():
     x, t = torch.zeros(3), torch.zeros(3)

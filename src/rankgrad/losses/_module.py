@@ -1,6 +1,6 @@
 """What the loss modules share: a ranker as a part, and their settings in print."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -74,6 +74,7 @@ class _Frozen(nn.Module):
         return f"frozen {type(self.inner).__name__}"
 
 
-def settings(module: nn.Module, *names: str) -> str:
-    """Return the named attributes as ``extra_repr`` shows them."""
+def settings(module: nn.Module, *names: str, given: Sequence[str] = ()) -> str:
+    """Return the named attributes as ``extra_repr`` shows them, of ``given`` those not None."""
+    names += tuple(name for name in given if getattr(module, name) is not None)
     return ", ".join(f"{name}={getattr(module, name)!r}" for name in names)

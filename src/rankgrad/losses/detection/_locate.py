@@ -32,11 +32,14 @@ def find(
 
 def check_room(count: Tensor, most: int) -> None:
     """Raise if there are more positives than slots, unless the host would have to wait for it."""
-    if count.device.type == "cpu" and bool((count > most).any()):
-        raise ValueError(
-            f"max_positives must be at least the number of positives, {int(count.max())} here, "
-            f"got {most}"
-        )
+    if count.device.type != "cpu":
+        return
+    fits = (count <= most).all()
+    named = "max_positives must be at least the number of positives"
+    if torch.compiler.is_compiling():  # a map is, which counts before the operator is called
+        torch._assert_async(fits, named)
+    elif not fits:
+        raise ValueError(f"{named}, {int(count.max())} here, got {most}")
 
 
 def locate(

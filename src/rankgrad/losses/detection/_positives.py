@@ -27,6 +27,7 @@ from rankgrad.comparisons import Comparison, Ramp, Step
 from rankgrad.losses.detection._slots import Slots
 
 __all__ = [
+    "GIVEN",
     "Positives",
     "check_most",
     "comparison",
@@ -35,6 +36,8 @@ __all__ = [
     "per_positive",
     "reduced",
 ]
+
+GIVEN = ("group", "max_positives")  # what a loss shows of itself where it is not None
 
 
 @dataclass(frozen=True)

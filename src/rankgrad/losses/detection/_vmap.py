@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 
 from rankgrad.losses.detection._locate import check_room
 from rankgrad.operators import front
 
-__all__ = ["fold_backward", "fold_forward", "folded", "spoilt"]
+__all__ = ["fold_backward", "fold_forward", "folded", "kept", "spoilt"]
 
 
 def folded(
@@ -83,3 +84,13 @@ def fold_backward(op: Any, errors: int) -> None:
         return found.view(size, x.numel() // size), 0
 
     op.register_vmap(rule)
+
+
+def kept(**errors: Tensor) -> dict[str, Tensor]:
+    """Return errors for a module to keep; none under ``vmap``, outside of which they are nothing.
+
+    ``torch.compile`` knows the question by this name, though it is private.
+    """
+    if any(_functorch.is_batchedtensor(error) for error in errors.values()):
+        return {}
+    return {name: error.detach() for name, error in errors.items()}

@@ -20,9 +20,9 @@ from rankgrad.distributed import Group, all_sum, members
 from rankgrad.kernels.reference.rank_sort import EPS
 from rankgrad.losses._module import settings
 from rankgrad.losses.detection._locate import check_room, locate
-from rankgrad.losses.detection._positives import Positives, check_most, flat_inputs, reduced
+from rankgrad.losses.detection._positives import GIVEN, Positives, check_most, flat_inputs, reduced
 from rankgrad.losses.detection._state import fake_state, pack
-from rankgrad.losses.detection._vmap import folded, spoilt
+from rankgrad.losses.detection._vmap import folded, kept, spoilt
 from rankgrad.losses.detection._world import Everyone, world_errors
 from rankgrad.losses.detection.average_precision import others, ranking_backward
 from rankgrad.operators import front, operator
@@ -287,7 +287,8 @@ def alrp(
 class ALRPLoss(nn.Module):
     """Classification plus weighted localisation part of aLRP; see :func:`alrp`.
 
-    ``parts`` holds the detached parts of the last call: "classification" and "localization".
+    ``parts`` holds the detached parts of the last call, "classification" and "localization";
+    nothing after a call under ``vmap``.
 
     Args:
         delta: half width of the ramp.
@@ -323,7 +324,7 @@ class ALRPLoss(nn.Module):
         self.parts = {}
 
     def extra_repr(self) -> str:
-        return settings(self, "delta", "localization_weight", "reduction")
+        return settings(self, "delta", "localization_weight", "reduction", given=GIVEN)
 
     def forward(
         self,
@@ -343,8 +344,5 @@ class ALRPLoss(nn.Module):
             group=self.group,
             max_positives=self.max_positives,
         )
-        self.parts = {
-            "classification": parts.classification.detach(),
-            "localization": parts.localization.detach(),
-        }
+        self.parts = kept(classification=parts.classification, localization=parts.localization)
         return parts.classification + self.localization_weight * parts.localization

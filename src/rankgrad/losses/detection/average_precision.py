@@ -11,6 +11,7 @@ from rankgrad.distributed import Group, members
 from rankgrad.losses._module import settings
 from rankgrad.losses.detection._locate import locate
 from rankgrad.losses.detection._positives import (
+    GIVEN,
     Positives,
     check_most,
     comparison,
@@ -230,7 +231,7 @@ class APLoss(nn.Module):
         self.max_positives = check_most(max_positives)
 
     def extra_repr(self) -> str:
-        return settings(self, "delta", "reduction")
+        return settings(self, "delta", "reduction", given=GIVEN)
 
     def forward(
         self,

@@ -14,6 +14,7 @@ from rankgrad.distributed import Group, members
 from rankgrad.losses._module import settings
 from rankgrad.losses.detection._locate import locate
 from rankgrad.losses.detection._positives import (
+    GIVEN,
     Positives,
     check_most,
     flat_inputs,
@@ -22,7 +23,7 @@ from rankgrad.losses.detection._positives import (
     reduced,
 )
 from rankgrad.losses.detection._state import fake_state, pack, unpack
-from rankgrad.losses.detection._vmap import fold_backward, fold_forward
+from rankgrad.losses.detection._vmap import fold_backward, fold_forward, kept
 from rankgrad.losses.detection._world import Everyone, world_errors
 from rankgrad.operators import operator
 
@@ -240,7 +241,8 @@ def rank_sort(
 class RankSortLoss(nn.Module):
     """Rank & Sort loss: ranking error plus sorting error; see :func:`rank_sort`.
 
-    ``parts`` holds the detached errors of the last call by name: "ranking" and "sorting".
+    ``parts`` holds the detached errors of the last call by name, "ranking" and "sorting"; nothing
+    after a call under ``vmap``.
 
     Args:
         delta: half width of the ramp.
@@ -274,7 +276,7 @@ class RankSortLoss(nn.Module):
         self.parts = {}
 
     def extra_repr(self) -> str:
-        return settings(self, "delta", "reduction")
+        return settings(self, "delta", "reduction", given=GIVEN)
 
     def forward(
         self,
@@ -292,5 +294,5 @@ class RankSortLoss(nn.Module):
             group=self.group,
             max_positives=self.max_positives,
         )
-        self.parts = {"ranking": ranking.detach(), "sorting": sorting.detach()}
+        self.parts = kept(ranking=ranking, sorting=sorting)
         return ranking + sorting

@@ -1,6 +1,5 @@
 """Networks that were trained to rank."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -108,7 +107,7 @@ class ShippedRanker(Ranker):
     def _ranks(
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n"]:
-        _be_loaded(self.name, scores.device)
+        _load_once(self.name, scores.device)
         return _LOADED[self.name, scores.device]._ranks(scores, mask)
 
 
@@ -126,8 +125,9 @@ def _load_once(name: str, device: torch.device) -> None:
             _LOADED[name, device] = other.submit(_load, name, device).result()
 
 
-# While a caller is being compiled, this is called and not traced.
-_be_loaded: Callable[[str, torch.device], None] = torch.compiler.assume_constant_result(_load_once)
+# While a caller is being compiled, this is called and not traced: what
+# torch.compiler.assume_constant_result says, but that loads the compiler here and now.
+_load_once._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _load(name: str, device: torch.device) -> LearnedRanker:

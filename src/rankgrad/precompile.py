@@ -45,6 +45,7 @@ def _uses(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "softsort": trained(rankers.SoftSort(), 64),
         "softly sorted": trained(rankers.NeuralSort().sort, 64),
         "permutation": trained(rankers.NeuralSort().permutation, 64),
+        "neural_ndcg": trained(lambda s: losses.neural_ndcg_loss(s, torch.arange(8)), 8),
         "sorting_network": trained(rankers.SortingNetwork(), 16),
         "ranksim": trained(lambda x: losses.rank_sim_loss(x, torch.arange(8)), 8, 4),
         "rank_n_contrast": trained(lambda x: losses.rank_n_contrast_loss(x, torch.arange(8)), 8, 4),

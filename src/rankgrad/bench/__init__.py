@@ -19,5 +19,6 @@ SUITES = {
     "ranksim": "the RankSim term against loops over its rows",
     "rank_n_contrast": "Rank-N-Contrast against a loop over the partners, and distances alone",
     "smooth_ap": "Smooth-AP: textbook form, pytorch-metric-learning; memory",
+    "neural_ndcg": "NeuralNDCG against its formula in vectors and in matrices; memory",
     "auc": "the pairwise squared hinge loss of AUC against libauc",
 }

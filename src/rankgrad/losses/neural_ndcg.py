@@ -1,6 +1,5 @@
 """NDCG of softly sorted gains."""
 
-import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
@@ -8,12 +7,12 @@ from rankgrad.checks import check_count, check_reduction, result_dtype
 from rankgrad.distributed import Group
 from rankgrad.losses._lists import lists
 from rankgrad.losses._module import settings
-from rankgrad.losses._reduce import full_precision, reduce
-from rankgrad.metrics.gains import ideal_dcg
+from rankgrad.losses._reduce import reduce
+from rankgrad.losses._scaled_product import scaled_product
+from rankgrad.metrics.gains import ideal_dcg, place_discounts
 from rankgrad.metrics.of_ranks import (
     check_cut_off,
     check_gain,
-    discount,
     gain_of,
     ndcg_of_discounts,
 )
@@ -25,7 +24,6 @@ __all__ = ["NeuralNDCGLoss", "neural_ndcg_loss"]
 
 _DEFAULT = NeuralSort()
 _STEPS = 50
-_SMALL = 1e-10  # a sum of shares that counts as none
 
 
 def neural_ndcg_loss(
@@ -73,8 +71,8 @@ def neural_ndcg_loss(
         ValueError: a shape, device or setting does not fit, or relevance is negative (NaN
             instead on other devices than the CPU and in compiled code).
 
-    Cost: ``O(n^2)`` time and memory for each list, ``O(scaling_steps n^2)`` time with scaling;
-    without it that of ``ranker.reorder``.
+    Cost: for each list ``O(scaling_steps n^2)`` time and ``O(n^2 + scaling_steps n)`` memory;
+    without scaling that of ``ranker.reorder``.
 
     Source: Pobrotyn, Białobrzeski: NeuralNDCG: Direct Optimisation of a Ranking Metric via
     Differentiable Relaxation of Sorting. 2021. The published code stops scaling when the sums are
@@ -95,27 +93,11 @@ def neural_ndcg_loss(
     ideal = ideal_dcg(gains, k)
     if scaling_steps:
         matrix = ranker.permutation(given.scores, given.mask)
-        with full_precision(scores.device):
-            in_order = _scaled_product(matrix, gains, scaling_steps)
+        in_order, _ = scaled_product(matrix, gains, scaling_steps)
     else:
         in_order = ranker.reorder(given.scores, gains, given.mask)
-    place = torch.arange(1, gains.shape[-1] + 1, device=gains.device, dtype=gains.dtype)
-    value = ndcg_of_discounts(discount(place, k).expand_as(gains), in_order, ideal)
+    value = ndcg_of_discounts(place_discounts(gains, k).expand_as(gains), in_order, ideal)
     return reduce(1 - value, reduction, ~(ideal <= 0), group=group).to(result_dtype(scores))
-
-
-def _scaled_product(matrix: Tensor, values: Tensor, steps: int) -> Tensor:
-    """Return ``diag(u) P diag(v)`` times the values, ``u`` and ``v`` from scaling in turn.
-
-    Only the vectors are kept for backward, not a matrix for each step.
-    """
-    u = torch.ones_like(values)
-    v = u
-    for _ in range(steps):
-        v = 1 / (matrix.mT @ u.unsqueeze(-1)).squeeze(-1).clamp(min=_SMALL)
-        u = 1 / (matrix @ v.unsqueeze(-1)).squeeze(-1).clamp(min=_SMALL)
-    # Columns of masked items are empty: their factor is huge, their value zero.
-    return u * (matrix @ (v * values).unsqueeze(-1)).squeeze(-1)
 
 
 def _with_matrix(ranker: Ranker | str) -> PermutationRanker:

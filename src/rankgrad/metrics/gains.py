@@ -10,7 +10,7 @@ from rankgrad.metrics.of_ranks import check_cut_off, discount, gain_of, ndcg_of_
 from rankgrad.ranks import rank
 from rankgrad.sorting import argsort
 
-__all__ = ["ideal_dcg", "ndcg"]
+__all__ = ["ideal_dcg", "ndcg", "place_discounts"]
 
 
 def ndcg(
@@ -65,9 +65,16 @@ def ndcg(
 
 def ideal_dcg(gains: Float[Tensor, "*batch n"], k: int | None = None) -> Float[Tensor, "*batch"]:
     """Return the discounted cumulative gain of the best order, by row; masked gains are zero."""
-    best = gains.gather(-1, argsort(gains))
-    places = torch.arange(1, gains.shape[-1] + 1, device=gains.device, dtype=gains.dtype)
-    return (best * discount(places, k)).sum(dim=-1)
+    return (gains.gather(-1, argsort(gains)) * place_discounts(gains, k)).sum(dim=-1)
+
+
+def place_discounts(gains: Float[Tensor, "*batch n"], k: int | None = None) -> Float[Tensor, " n"]:
+    """Return the discounts of the places from the first on, in the dtype of the gains."""
+    n = gains.shape[-1]
+    value = torch.arange(2, n + 2, device=gains.device, dtype=gains.dtype).log2().reciprocal()
+    if k is not None and k < n:
+        value[k:].zero_()
+    return value
 
 
 def _shared_discounts(scores: Tensor, k: int | None, mask: Tensor | None) -> Tensor:

@@ -20,6 +20,7 @@ from rankgrad.kernels.cpu.rank_sort import rank_sort_errors, rank_sort_pulls
 from rankgrad.kernels.cpu.ranking import hard_rank
 from rankgrad.kernels.cpu.ranksim import ranksim_order, ranksim_pull, ranksim_rows
 from rankgrad.kernels.cpu.retrieval import soft_retrieval, soft_retrieval_backward
+from rankgrad.kernels.cpu.scaling import scaled_product, scaled_product_vjp
 from rankgrad.kernels.cpu.sorting import argsort
 from rankgrad.kernels.cpu.spread import spread_to_negatives
 from rankgrad.kernels.cpu.steepness import pair_deviation
@@ -59,6 +60,8 @@ __all__ = [
     "ranksim_pull",
     "ranksim_rows",
     "ranksim_turn",
+    "scaled_product",
+    "scaled_product_vjp",
     "soft_retrieval",
     "soft_retrieval_backward",
     "soft_topk",

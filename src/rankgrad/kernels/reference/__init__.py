@@ -32,6 +32,7 @@ from rankgrad.kernels.reference.ranksim import (
     ranksim_turn,
 )
 from rankgrad.kernels.reference.retrieval import soft_retrieval, soft_retrieval_backward
+from rankgrad.kernels.reference.scaling import scaled_product, scaled_product_vjp
 from rankgrad.kernels.reference.sorting import argsort
 from rankgrad.kernels.reference.steepness import pair_deviation
 from rankgrad.kernels.reference.topk import soft_topk, soft_topk_vjp
@@ -76,6 +77,8 @@ __all__ = [
     "ranksim_pull",
     "ranksim_rows",
     "ranksim_turn",
+    "scaled_product",
+    "scaled_product_vjp",
     "soft_retrieval",
     "soft_retrieval_backward",
     "soft_topk",

@@ -241,6 +241,62 @@ def test_large_scores_cost_no_digits(offset: float, half_width: float) -> None:
     torch.testing.assert_close(out, wanted, rtol=tolerance, atol=0)
 
 
+def exact_sums(
+    q: list[float], k: list[float], w: list[float], comparison: rg.Comparison
+) -> tuple[list[float], list[float]]:
+    """Sums and slopes without the errors of adding up, and of 1 less what is near 1."""
+    values, slopes = [], []
+    for x in q:
+        z = [min(max((key - x) / comparison.scale, -1e150), 1e150) for key in k]
+        if isinstance(comparison, rg.Logistic):
+            tails = [math.exp(-abs(v)) for v in z]
+            h = [(1.0 if v > 0 else e) / (1 + e) for v, e in zip(z, tails, strict=True)]
+            d = [e / (1 + e) ** 2 for e in tails]
+        elif isinstance(comparison, rg.Normal):
+            h = [0.5 * math.erfc(-v / math.sqrt(2)) for v in z]
+            d = [math.exp(-0.5 * v * v) / math.sqrt(2 * math.pi) for v in z]
+        else:
+            h = [0.5 + math.atan(v) / math.pi for v in z]
+            d = [1 / (math.pi * (1 + v * v)) for v in z]
+        values.append(math.fsum(a * b for a, b in zip(w, h, strict=True)))
+        slopes.append(math.fsum(a * b for a, b in zip(w, d, strict=True)) / comparison.scale)
+    return values, slopes
+
+
+@pytest.mark.parametrize("kind", [rg.Logistic, rg.Normal, rg.Cauchy])
+@pytest.mark.parametrize("n", [7, 40, 600])
+@pytest.mark.parametrize(
+    ("spread", "offset", "temperature"),
+    [
+        (1.0, 0.0, 0.1),  # dense cells
+        (1.0, 0.0, 20.0),  # one cell
+        (1.0, 1e6, 0.5),  # large scores, close together
+        (1e3, 0.0, 1.5),  # further apart than powers from one origin reach
+        (1e300, 0.0, 1.0),
+        (1.0, 0.0, 1e-300),
+    ],
+)
+def test_smooth_sums_are_exact_to_the_last_digits(
+    kind: type, n: int, spread: float, offset: float, temperature: float
+) -> None:
+    generator = torch.Generator().manual_seed(n)
+    q, k, w = torch.randn(3, n, generator=generator, dtype=torch.float64)
+    q, k, w = offset + spread * q, offset + spread * k, w.abs()
+    k[::5] = q[::5]
+    comparison = kind(temperature)
+    q.requires_grad_()
+    out = rg.pairwise_sum(q, k, w, comparison=comparison)
+    (grad,) = torch.autograd.grad(out.sum(), q)
+    some = slice(None, None, n // 6)
+    value, slope = exact_sums(q[some].tolist(), k.tolist(), w.tolist(), comparison)
+    # Points between the scores can be told apart no better than scores can.
+    close = (3e-15 + 2e-16 * offset / temperature) * w.sum().item()
+    wanted = torch.tensor(value, dtype=torch.float64)
+    torch.testing.assert_close(out.detach()[some], wanted, rtol=0, atol=close)
+    wanted = -torch.tensor(slope, dtype=torch.float64)
+    torch.testing.assert_close(grad[some], wanted, rtol=1e-14, atol=close / temperature)
+
+
 def test_far_away_keys_cost_no_digits() -> None:
     """Padding with the lowest number there is must not disturb the rest."""
     k = torch.linspace(-1, 1, 101, dtype=torch.float64)

@@ -12,38 +12,38 @@ __all__ = ["pairwise_ranks"]
 
 @operator("pairwise_ranks")
 def pairwise_ranks(
-    x: Tensor, mask: Tensor | None, width: Tensor | None, kind: str, scale: float
+    x: Tensor, mask: Tensor | None, steepness: float, kind: str, scale: float
 ) -> Tensor:
-    """Return ``1 + sum over j != i of H((x_j - x_i) / width)``; ``width`` [*batch, 1], None: 1."""
+    """Return ``1 + sum over j != i of H((x_j - x_i) / width)``; see the reference kernel."""
     serve = kernels.implementation("pairwise_ranks", x.device)
-    out: Tensor = serve(rows(x), rows(mask), rows(width), kind, scale)
+    out: Tensor = serve(rows(x), rows(mask), steepness, kind, scale)
     return shaped(out, x.shape)
 
 
 @pairwise_ranks.register_fake
-def _(x: Tensor, mask: Tensor | None, width: Tensor | None, kind: str, scale: float) -> Tensor:
+def _(x: Tensor, mask: Tensor | None, steepness: float, kind: str, scale: float) -> Tensor:
     return x.new_empty(x.shape)
 
 
 @operator("pairwise_ranks_vjp")
 def _vjp(
-    grad: Tensor, x: Tensor, mask: Tensor | None, width: Tensor | None, kind: str, scale: float
+    grad: Tensor, x: Tensor, mask: Tensor | None, steepness: float, kind: str, scale: float
 ) -> Tensor:
     serve = kernels.implementation("pairwise_ranks_vjp", x.device)
-    out: Tensor = serve(rows(grad), rows(x), rows(mask), rows(width), kind, scale)
+    out: Tensor = serve(rows(grad), rows(x), rows(mask), steepness, kind, scale)
     return shaped(out, x.shape)
 
 
 @_vjp.register_fake
 def _(
-    grad: Tensor, x: Tensor, mask: Tensor | None, width: Tensor | None, kind: str, scale: float
+    grad: Tensor, x: Tensor, mask: Tensor | None, steepness: float, kind: str, scale: float
 ) -> Tensor:
     return x.new_empty(x.shape)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, kind, scale = inputs
-    ctx.settings = kind, scale
+    *tensors, steepness, kind, scale = inputs
+    ctx.settings = steepness, kind, scale
     ctx.save_for_backward(*tensors)
 
 

@@ -12,12 +12,12 @@ from rankgrad.comparisons import Comparison, Logistic
 from rankgrad.pairwise import pairwise_sum
 from rankgrad.rankers._pairs import pairwise_ranks
 from rankgrad.rankers.base import Ranker
-from rankgrad.sorters.programmed import steepened, width
+from rankgrad.sorters.programmed import SLOPE, steepened
 
 __all__ = ["Pairwise"]
 
 # On the CPU, scores of a row up to which a sort and a walk take longer than all pairs.
-_SHORT = 256
+_SHORT = {"ramp": 512, "logistic": 768, "cauchy": 768, "normal": 320, "laplace": 256}
 _FEW = {"laplace": 1 << 17}  # pairs up to which they do, where the walk is quick
 
 
@@ -40,7 +40,7 @@ class Pairwise(Ranker):
         steepness: None, or "auto".
 
     Cost: that of :func:`rankgrad.pairwise_sum`, and on the CPU that of all pairs for rows of up to
-    256 scores; memory is linear for every comparison.
+    some hundred scores; memory is linear for every comparison.
 
     Source: Qin, Liu, Li: A general approximation framework for direct optimization of
     information retrieval measures, 2010; Engilberge, Chevallier, Pérez, Cord: SoDeep, CVPR 2019;
@@ -67,10 +67,10 @@ class Pairwise(Ranker):
         self, scores: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None
     ) -> Float[Tensor, "*batch n"]:
         kind, n = self.comparison.kind, scores.shape[-1]
-        few = n <= _SHORT and (kind not in _FEW or scores.numel() * n <= _FEW[kind])
-        if few and kind != "step" and scores.device.type == "cpu":
-            scale = None if self.steepness is None else width(scores, mask)[1]
-            found: Tensor = pairwise_ranks(scores, mask, scale, kind, float(self.comparison.scale))
+        few = n <= _SHORT.get(kind, 0) and (kind not in _FEW or scores.numel() * n <= _FEW[kind])
+        if few and scores.device.type == "cpu":
+            slope = 0.0 if self.steepness is None else SLOPE
+            found: Tensor = pairwise_ranks(scores, mask, slope, kind, float(self.comparison.scale))
             return found
         x = scores if mask is None else torch.where(mask, scores, 0.0)
         y = x if self.steepness is None else steepened(x, mask)

@@ -9,9 +9,9 @@ from rankgrad.operators import batched, operator, rows, shaped
 from rankgrad.pairwise import pairwise_sum
 from rankgrad.sorters.base import Sorter
 
-__all__ = ["ProgrammedSorter", "steepened", "width"]
+__all__ = ["SLOPE", "ProgrammedSorter", "steepened"]
 
-_SLOPE = 6.8  # SoDeep's constant
+SLOPE = 6.8  # SoDeep's constant
 
 
 class ProgrammedSorter(Sorter):
@@ -60,13 +60,9 @@ def _(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 _pair_deviation.register_vmap(batched(_pair_deviation, 2))
 
 
-def width(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return a score of each row, and what SoDeep's scaling divides by; both float64, constants."""
-    origin, deviation = _pair_deviation(scores.detach(), mask)
-    return origin, torch.where(deviation > 0, deviation / _SLOPE, 1.0)
-
-
 def steepened(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Scores of each row, shifted, and scaled to SoDeep's steepness; infinite ones do not count."""
-    origin, scale = width(scores, mask)
-    return (scores - origin.to(scores.dtype)) / scale.to(scores.dtype)
+    origin, deviation = _pair_deviation(scores.detach(), mask)
+    scale = torch.where(deviation > 0, deviation / SLOPE, 1.0)
+    steep: Tensor = (scores - origin.to(scores.dtype)) / scale.to(scores.dtype)
+    return steep

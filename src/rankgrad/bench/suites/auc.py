@@ -1,8 +1,10 @@
 """The pairwise squared hinge loss of AUC, by weighted sums of steps, against libauc.
 
-A pair of a positive ``p`` and a negative ``q`` with ``m - p + q > 0`` adds
-``(m - p)^2 + 2 (m - p) q + q^2``: three sums of steps at ``q - (p - m)``, with the weights 1, ``q``
-and ``q^2``. It is the same number, without the P x N matrix.
+A pair of a positive ``p`` and a negative ``q`` with a gap ``g = (m - p) + q > 0`` adds ``g^2``. The
+sum of its gaps is what a score is pushed by, half its gradient: sums of steps at ``q - (p - m)``,
+with the weights 1 and ``q`` for a positive, 1 and ``m - p`` for a negative. And every ``g^2`` is
+``(m - p) g + q g``, so that these sums give the loss as well: the same number, without the P x N
+matrix.
 """
 
 from collections.abc import Iterator
@@ -26,12 +28,20 @@ _SHARE = 10  # one in ten is positive
 def squared_hinge_auc(scores: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
     """The mean of ``max(0, margin - p + q)^2`` over positives ``p`` and negatives ``q``."""
     short, q = margin - scores[labels == 1], scores[labels == 0]
-    weights = torch.stack((torch.ones_like(q), q, q * q))
-    sums = pairwise_sum(
-        -short.expand(3, -1).contiguous(), q.expand(3, -1).contiguous(), weights, comparison=Step()
+    with torch.no_grad():
+        push = _gaps(short, q), _gaps(q, short)
+    half = (short.dot(push[0]) + q.dot(push[1])) / (short.numel() * q.numel())
+    return 2 * half - half.detach()  # the pushes depend on the scores: half of the gradient
+
+
+def _gaps(x: Tensor, y: Tensor) -> Tensor:
+    """Return the sum of the positive ``x_i + y_j`` over ``j``."""
+    queries, keys = -x.expand(2, -1), y.expand(2, -1)
+    count, total = pairwise_sum(
+        queries, keys, torch.stack((torch.ones_like(y), y)), comparison=Step()
     )
-    per_positive = short * short * sums[0] + 2 * short * sums[1] + sums[2]
-    return per_positive.sum() / (short.numel() * q.numel())
+    gaps: Tensor = count * x + total
+    return gaps
 
 
 def dense(scores: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:

@@ -123,7 +123,10 @@ def pairwise(
     elif comparison.kind == "laplace":
         walk = partial(laplace_sums, temperature=comparison.scale)
     else:
-        walk = partial(smooth_sums, kind=comparison.kind, temperature=comparison.scale)
+        walk = partial(
+            smooth_sums, kind=comparison.kind, temperature=comparison.scale,
+            want_value=want_value, want_slope=want_slope,
+        )  # fmt: skip
     run(
         [
             partial(walk, qs, ks, ws, q_to, starts, low, high, a, b, value, slope)

@@ -15,6 +15,7 @@ from rankgrad.kernels.cpu.arrays import array
 from rankgrad.kernels.cpu.functions import vector_atan, vector_erfc, vector_exp
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.parallel import by_rows
+from rankgrad.kernels.cpu.steepness import deviation
 
 __all__ = ["pairwise_ranks", "pairwise_ranks_vjp"]
 
@@ -124,18 +125,25 @@ def _exponentials(y: Any, m: Any, rate: Any, code: Any) -> Any:
 
 
 @jit()
+def _rate(x: Any, mask: Any, row: Any, steepness: Any, scale: Any, gap: Any) -> Any:
+    """Return what differences of the scores of a row are multiplied by."""
+    spread = deviation(x, mask, row, gap)[1] if steepness > 0.0 else 0.0
+    return 1.0 / (scale * (spread / steepness)) if spread > 0.0 else 1.0 / scale
+
+
+@jit()
 def _padded(m: Any) -> Any:
     return (m + _BLOCK - 1) // _BLOCK * _BLOCK
 
 
 @jit()
 def _ranks_rows(
-    x: Any, mask: Any, width: Any, scale: Any, code: Any, out: Any, start: Any, stop: Any
+    x: Any, mask: Any, steepness: Any, scale: Any, code: Any, out: Any, start: Any, stop: Any
 ) -> None:
     y, at = np.empty(_padded(x.shape[1])), np.empty(x.shape[1], np.int64)
     for row in range(start, stop):
+        rate = _rate(x, mask, row, steepness, scale, y)
         m, broken = _valid(x, mask, row, y, at)
-        rate = 1.0 / scale if width is None else 1.0 / (scale * width[row, 0])
         near, way = y[: _padded(m)], _exponentials(y, m, rate, code)
         if mask is not None:
             out[row] = 0.0
@@ -144,14 +152,14 @@ def _ranks_rows(
 
 
 def pairwise_ranks(
-    x: Tensor, mask: Tensor | None, width: Tensor | None, kind: str, scale: float
+    x: Tensor, mask: Tensor | None, steepness: float, kind: str, scale: float
 ) -> Tensor:
     """As the function of this name in :mod:`rankgrad.kernels.reference.pairwise_ranks`."""
     values = array(x)
     rows, n = values.shape
     out = np.empty_like(values)
     by_rows(
-        _ranks_rows, (rows, n * n), values, array(mask), array(width), scale, _CODES[kind], out,
+        _ranks_rows, (rows, n * n), values, array(mask), steepness, scale, _CODES[kind], out,
         grain=_GRAIN.get(kind, _QUICK),
     )  # fmt: skip
     return torch.from_numpy(out)
@@ -159,13 +167,14 @@ def pairwise_ranks(
 
 @jit()
 def _vjp_rows(
-    grad: Any, x: Any, mask: Any, width: Any, scale: Any, code: Any, out: Any, start: Any, stop: Any
-) -> None:
+    grad: Any, x: Any, mask: Any, steepness: Any, scale: Any, code: Any, out: Any,
+    start: Any, stop: Any,
+) -> None:  # fmt: skip
     y, at = np.empty(_padded(x.shape[1])), np.empty(x.shape[1], np.int64)
     g = np.zeros(_padded(x.shape[1]))
     for row in range(start, stop):
+        rate = _rate(x, mask, row, steepness, scale, y)
         m, broken = _valid(x, mask, row, y, at)
-        rate = 1.0 / scale if width is None else 1.0 / (scale * width[row, 0])
         for k in range(m):
             g[k] = grad[row, at[k]]
         near, its_g = y[: _padded(m)], g[: _padded(m)]
@@ -177,14 +186,14 @@ def _vjp_rows(
 
 
 def pairwise_ranks_vjp(
-    grad: Tensor, x: Tensor, mask: Tensor | None, width: Tensor | None, kind: str, scale: float
+    grad: Tensor, x: Tensor, mask: Tensor | None, steepness: float, kind: str, scale: float
 ) -> Tensor:
     """As the function of this name in :mod:`rankgrad.kernels.reference.pairwise_ranks`."""
     values = array(x)
     rows, n = values.shape
     out = np.empty_like(values)
     by_rows(
-        _vjp_rows, (rows, n * n), array(grad), values, array(mask), array(width), scale,
+        _vjp_rows, (rows, n * n), array(grad), values, array(mask), steepness, scale,
         _CODES[kind], out, grain=_GRAIN.get(kind, _QUICK),
     )  # fmt: skip
     return torch.from_numpy(out)

@@ -4,8 +4,8 @@ These comparisons are analytic, so that over a stretch of about a temperature th
 of degree 20 or so to the last digit of a float64. Both lists are cut into cells that wide. A cell
 with many keys is replaced by a few keys at Chebyshev points whose weights have the same moments; a
 cell with many queries is served by the sums at its Chebyshev points and a polynomial through them.
-Sparse cells keep their own points. What is left are pairs of representatives, evaluated one by one,
-except where the comparison is 0 or 1 to the last digit.
+Sparse cells keep their own points. What is left are pairs of representatives, evaluated in vectors
+by :mod:`.smooth_pairs`, except where the comparison is 0 or 1 to the last digit.
 """
 
 import math
@@ -15,196 +15,148 @@ import numpy as np
 
 from rankgrad.kernels.cpu.jit import jit
 from rankgrad.kernels.cpu.nans import holds_nan
+from rankgrad.kernels.cpu.smooth_cells import chebyshev, cut, representatives, series
+from rankgrad.kernels.cpu.smooth_pairs import CAUCHY, LOGISTIC, NORMAL, power, steps, sums_at
 
 __all__ = ["smooth_sums"]
 
-# code; beyond `reach` temperatures the comparison is 0 or 1; cells are `width` temperatures wide
-# and have so many points for float32 and float64 data. The nearest pole of the function (pi for the
-# logistic, 1 for the Cauchy, none for the normal) and the width set the error: an ellipse of radius
-# r leaves r**-points, here below 2e-9 and 1e-15.
+# code; the slope at 0; beyond `reach` temperatures the comparison is 0 or 1; cells are `width`
+# temperatures wide and have so many points for float32 and float64 data. The nearest pole of the
+# function (pi for the logistic, 1 for the Cauchy, none for the normal) and the width set the error:
+# an ellipse of radius r leaves r**-points, here below 2e-9 and 1e-15.
 _SETTINGS = {
-    "logistic": (0, 40.0, 2.0, (12, 20)),
-    "normal": (1, 9.0, 2.0, (12, 20)),
-    "cauchy": (2, math.inf, 1.0, (14, 24)),
+    "logistic": (LOGISTIC, 0.25, 40.0, 2.0, (12, 20)),
+    "normal": (NORMAL, 1.0 / math.sqrt(2.0 * math.pi), 9.0, 2.0, (12, 20)),
+    "cauchy": (CAUCHY, 1.0 / math.pi, math.inf, 1.0, (14, 24)),
 }
-_BLOCK = 512  # points whose polynomials are evaluated together
+_SPAN = 300.0  # temperatures over which keys have their exponentials from one origin
+_LARGEST = 1.7e308
+_VECTORS = 32  # keys that the loops over pairs take at once
 
 
 def smooth_sums(
     qs: Any, ks: Any, ws: Any, q_to: Any, starts: Any, low: Any, high: Any,
     first: int, last: int, value: Any, slope: Any, kind: str, temperature: float,
+    want_value: bool, want_slope: bool,
 ) -> None:  # fmt: skip
-    """Write ``sum_j w_j H(k_j - q_i)`` and ``sum_j w_j H'(k_j - q_i)``; see :mod:`.ramp`."""
-    code, reach, width, degrees = _SETTINGS[kind]
-    degree = degrees[qs.dtype == np.float64]
+    """Write ``sum_j w_j H(k_j - q_i)`` and ``sum_j w_j H'(k_j - q_i)``; see :mod:`.ramp`.
+
+    What is not wanted is left undefined.
+    """
+    code, flat, reach, width, degrees = _SETTINGS[kind]
+    waves = chebyshev(degrees[qs.dtype == np.float64])
+    step, rest = steps(temperature)
     _smooth(
-        qs, ks, ws, q_to, starts, low, high, first, last, value, slope,
-        code, reach, width, degree, temperature,
+        qs, ks, ws, q_to, starts, low, high, first, last, value, slope, want_value, want_slope,
+        code, flat, reach, width, waves, temperature, step, rest,
     )  # fmt: skip
 
 
-@jit()
-def _compare(z: Any, code: Any) -> Any:
-    """Return ``H(z)`` and ``H'(z)`` at temperature 1."""
-    if code == 0:
-        e = np.exp(-abs(z))
-        tail = e / (1.0 + e)
-        return (1.0 - tail if z > 0 else tail), tail * (1.0 - tail)
-    if code == 1:
-        density = np.exp(-0.5 * z * z) * (1.0 / math.sqrt(2.0 * math.pi))
-        return 0.5 * math.erfc(-z * math.sqrt(0.5)), density
-    return 0.5 + np.arctan(z) / math.pi, 1.0 / (math.pi * (1.0 + z * z))
+@jit(forceinline=True)
+def _prepare(
+    place: Any, weight: Any, count: Any, above: Any, powers: Any, ends: Any,
+    code: Any, rate: Any, step: Any, rest: Any, span: Any,
+) -> Any:  # fmt: skip
+    """Pad the keys to whole vectors; write their sums from above, and exponentials.
+
+    Keys share the origin of these up to a place where the next one begins: ``ends``. Return how
+    many keys there are now.
+    """
+    n = (count + _VECTORS - 1) // _VECTORS * _VECTORS if count > _VECTORS // 2 else count
+    if n > count:
+        place[count:n], weight[count:n] = place[count - 1], 0.0
+    above[n] = 0.0
+    for j in range(n - 1, -1, -1):
+        above[j] = above[j + 1] + weight[j]
+    ends[0] = n
+    if code == LOGISTIC:
+        blocks = cut(place, 0, n, span, ends)
+        for block in range(blocks):
+            first, ends[block] = ends[block], ends[block + 1]
+            for j in range(first, ends[block]):
+                powers[j] = power(place[j], place[first], rate, step, rest)
+    return n
 
 
-@jit()
-def _cut(x: Any, begin: Any, end: Any, width: Any) -> Any:
-    """Return where the cells of the sorted ``x[begin:end]`` start; each spans at most ``width``."""
-    edges = np.empty(end - begin + 1, np.int64)
-    count = 0
-    at = begin
-    while at < end:
-        edges[count] = at
-        count += 1
-        stop = np.float64(x[at]) + width
-        step = 1
-        while at + step < end and x[at + step] <= stop:  # gallop, then halve
-            step *= 2
-        inside, beyond = at + step // 2, min(at + step, end)
-        while beyond - inside > 1:
-            middle = (inside + beyond) >> 1
-            if x[middle] <= stop:
-                inside = middle
-            else:
-                beyond = middle
-        at = inside + 1
-    edges[count] = end
-    return edges[: count + 1]
-
-
-@jit(fastmath={"reassoc", "contract", "nsz"})
-def _moments(x: Any, w: Any, begin: Any, end: Any, centre: Any, scale: Any, out: Any) -> None:
-    """Write ``sum_j w_j T_n((x_j - centre) * scale)`` for the Chebyshev polynomials ``T_n``."""
-    t = np.empty(_BLOCK)
-    older = np.empty(_BLOCK)
-    newer = np.empty(_BLOCK)
-    out[:] = 0.0
-    for block in range(begin, end, _BLOCK):
-        n = min(_BLOCK, end - block)
-        total = 0.0
-        for i in range(n):
-            t[i] = (x[block + i] - centre) * scale
-            older[i] = 1.0 if w is None else np.float64(w[block + i])
-            newer[i] = t[i] * older[i]
-            total += older[i]
-        out[0] += total
-        for degree in range(1, out.shape[0]):
-            total = 0.0
-            for i in range(n):
-                total += newer[i]
-                following = 2.0 * t[i] * newer[i] - older[i]
-                older[i] = newer[i]
-                newer[i] = following
-            out[degree] += total
-
-
-@jit(fastmath={"reassoc", "contract", "nsz"})
-def _series(
-    x: Any, begin: Any, end: Any, centre: Any, scale: Any, coef: Any, to: Any, factor: Any, out: Any
-) -> None:
-    """Write ``factor * sum_n coef_n T_n((x_j - centre) * scale)`` to ``out[to[j]]``."""
-    t = np.empty(_BLOCK)
-    older = np.empty(_BLOCK)
-    newer = np.empty(_BLOCK)
-    degree = coef.shape[0] - 1
-    for block in range(begin, end, _BLOCK):
-        n = min(_BLOCK, end - block)
-        for i in range(n):
-            t[i] = 2.0 * (x[block + i] - centre) * scale
-            older[i] = 0.0
-            newer[i] = coef[degree]
-        for d in range(degree - 1, 0, -1):
-            for i in range(n):
-                following = coef[d] + t[i] * newer[i] - older[i]
-                older[i] = newer[i]
-                newer[i] = following
-        for i in range(n):
-            out[to[block + i]] = factor * (coef[0] + 0.5 * t[i] * newer[i] - older[i])
-
-
-@jit()
-def _represent_keys(x: Any, w: Any, begin: Any, end: Any, width: Any, waves: Any) -> Any:
-    """Return places and weights that stand for the keys ``x[begin:end]``, in cells that ascend."""
-    degree = waves.shape[0]
-    edges = _cut(x, begin, end, width)
-    place = np.empty(end - begin)
-    weight = np.empty(end - begin)
-    moments = np.empty(degree)
-    count = 0
-    for cell in range(edges.shape[0] - 1):
-        a, b = edges[cell], edges[cell + 1]
-        half = 0.5 * (np.float64(x[b - 1]) - x[a])
-        if b - a <= degree or half == 0.0:
-            if half == 0.0:
-                total = 0.0
-                for j in range(a, b):
-                    total += 1.0 if w is None else np.float64(w[j])
-                place[count], weight[count] = x[a], total
-                count += 1
-                continue
-            for j in range(a, b):
-                place[count] = x[j]
-                weight[count] = 1.0 if w is None else np.float64(w[j])
-                count += 1
-            continue
-        centre = x[a] + half
-        _moments(x, w, a, b, centre, 1.0 / half, moments)
-        for m in range(degree):
-            place[count] = centre + half * waves[1, m]
-            total = moments[0]
-            for n in range(1, degree):
-                total += 2.0 * waves[n, m] * moments[n]
-            weight[count] = total / degree
-            count += 1
-    return place[:count], weight[:count]
-
-
-@jit()
-def _sum_at(x: Any, place: Any, running: Any, weight: Any, window: Any, code: Any, reach: Any,
-            rate: Any) -> Any:  # fmt: skip
-    """Return the sums over all representatives; ``window`` remembers the last query's bounds."""
-    lo, hi = window[0], window[1]
+@jit(forceinline=True)
+def _sums(
+    xs: Any, place: Any, weight: Any, above: Any, powers: Any, ends: Any,
+    code: Any, reach: Any, rate: Any, step: Any, rest: Any, want_value: Any,
+    values: Any, slopes: Any,
+) -> None:  # fmt: skip
+    """Write the sums over all keys at the ascending ``xs``."""
     n = place.shape[0]
-    while hi > 0 and (place[hi - 1] - x) * rate > reach:
-        hi -= 1
-    while hi < n and (place[hi] - x) * rate <= reach:
-        hi += 1
-    while lo > 0 and (place[lo - 1] - x) * rate >= -reach:
-        lo -= 1
-    while lo < n and (place[lo] - x) * rate < -reach:
-        lo += 1
-    window[0], window[1] = lo, hi
-    total, density = 0.0, 0.0
-    for j in range(lo, hi):
-        h, d = _compare((place[j] - x) * rate, code)
-        total += weight[j] * h
-        density += weight[j] * d
-    return total + (running[n] - running[hi]), density
+    lo = hi = block = 0
+    for i in range(xs.shape[0]):
+        x = xs[i]
+        while hi < n and (place[hi] - x) * rate <= reach:
+            hi += 1
+        while lo < hi and (place[lo] - x) * rate < -reach:
+            lo += 1
+        while lo < hi and ends[block] <= lo:
+            block += 1
+        total, density = 0.0, 0.0
+        at, part = lo, block
+        while at < hi:
+            # Whole vectors, with some keys out of reach: what is left over of them takes longer.
+            first = ends[part - 1] if part > 0 else 0
+            begin = first + (at - first) // _VECTORS * _VECTORS
+            at = min(first + (hi - first + _VECTORS - 1) // _VECTORS * _VECTORS, ends[part])
+            here = power(x, place[first], rate, step, rest) if code == LOGISTIC else 0.0
+            h, d = sums_at(
+                x, here, place[begin:at], powers[begin:at], weight[begin:at], code, rate, want_value
+            )
+            total += h
+            density += d
+            part += 1
+        values[i], slopes[i] = total + above[at], density
+
+
+@jit(forceinline=True)
+def _represent_queries(qs: Any, edges: Any, cells: Any, waves: Any, xs: Any) -> Any:
+    """Write the places that the sums of the queries are taken at; return how many."""
+    degree = waves.shape[0]
+    count = 0
+    for cell in range(cells):
+        a, b = edges[cell], edges[cell + 1]
+        half = 0.5 * (np.float64(qs[b - 1]) - qs[a])
+        if half == 0.0:
+            xs[count] = qs[a]
+            count += 1
+        elif b - a <= degree:
+            for i in range(a, b):
+                xs[count] = qs[i]
+                count += 1
+        else:
+            for m in range(degree):
+                xs[count] = (qs[a] + half) + half * waves[1, m]
+                count += 1
+    return count
 
 
 @jit()
 def _smooth(
     qs: Any, ks: Any, ws: Any, q_to: Any, starts: Any, low: Any, high: Any,
-    first: Any, last: Any, value: Any, slope: Any,
-    code: Any, reach: Any, width: Any, degree: Any, temperature: Any,
+    first: Any, last: Any, value: Any, slope: Any, want_value: Any, want_slope: Any,
+    code: Any, flat: Any, reach: Any, width: Any, waves: Any, temperature: Any, step: Any,
+    rest: Any,
 ) -> None:  # fmt: skip
-    rate = 1.0 / temperature
-    waves = np.empty((degree, degree))  # waves[n, m] = T_n at the m-th point, ascending
-    for n in range(degree):
-        for m in range(degree):
-            waves[n, m] = math.cos(n * math.pi * (2 * (degree - m) - 1) / (2 * degree))
-    at_points = np.empty((2, degree))
+    rate = min(1.0 / temperature, _LARGEST)
+    degree = waves.shape[0]
     coef = np.empty(degree)
-    window = np.zeros(2, np.int64)
+    # Room for the longest run: with many short ones it is the allocations that take the time.
+    keys, queries = 0, 0
+    for g in range(low.shape[0]):
+        if starts[g] < last and starts[g + 1] > first:
+            keys = max(keys, high[g] - low[g])
+            queries = max(queries, starts[g + 1] - starts[g])
+    keys += _VECTORS
+    edges = np.empty(max(keys, queries) + 1, np.int64)
+    places, weights, above, powers = (
+        np.empty(keys), np.empty(keys), np.empty(keys + 1), np.empty(keys)
+    )  # fmt: skip
+    ends = np.empty(keys + 1, np.int64)
+    xs, at_points = np.empty(queries), np.empty((2, queries))
     run = np.searchsorted(starts, first, side="right") - 1
     while run < low.shape[0] and starts[run] < last:
         begin, end = max(starts[run], first), min(starts[run + 1], last)
@@ -231,45 +183,50 @@ def _smooth(
         while bottom < top and ks[top - 1] == np.inf:
             top -= 1
             highest += 1.0 if ws is None else np.float64(ws[top])
-        place, weight = _represent_keys(ks, ws, bottom, top, width * temperature, waves)
-        running = np.zeros(place.shape[0] + 1)
-        for j in range(place.shape[0]):
-            running[j + 1] = running[j] + weight[j]
-        flat = _compare(0.0, code)[1] * rate
+        count = representatives(
+            ks, ws, bottom, top, width * temperature, waves, coef, edges, places, weights
+        )
+        n = _prepare(
+            places, weights, count, above, powers, ends, code, rate, step, rest,
+            _SPAN * temperature,
+        )  # fmt: skip
         while begin < end and qs[begin] == -np.inf:
-            value[q_to[begin]] = 0.5 * lowest + running[-1] + highest
-            slope[q_to[begin]] = lowest * flat
+            value[q_to[begin]] = 0.5 * lowest + above[0] + highest
+            slope[q_to[begin]] = lowest * flat * rate
             begin += 1
         while begin < end and qs[end - 1] == np.inf:
             end -= 1
             value[q_to[end]] = 0.5 * highest
-            slope[q_to[end]] = highest * flat
-        edges = _cut(qs, begin, end, width * temperature)
-        window[:] = 0
-        for cell in range(edges.shape[0] - 1):
+            slope[q_to[end]] = highest * flat * rate
+        cells = cut(qs, begin, end, width * temperature, edges)
+        count = _represent_queries(qs, edges, cells, waves, xs)
+        _sums(
+            xs[:count], places[:n], weights, above, powers, ends, code, reach, rate, step, rest,
+            want_value, at_points[0], at_points[1],
+        )  # fmt: skip
+        here = 0
+        for cell in range(cells):
             a, b = edges[cell], edges[cell + 1]
             half = 0.5 * (np.float64(qs[b - 1]) - qs[a])
             if b - a <= degree or half == 0.0:
-                h, d = 0.0, 0.0
                 for i in range(a, b):
-                    if i == a or half > 0.0:
-                        x = np.float64(qs[i])
-                        h, d = _sum_at(x, place, running, weight, window, code, reach, rate)
-                    value[q_to[i]] = h + highest
-                    slope[q_to[i]] = d * rate
+                    value[q_to[i]] = at_points[0, here] + highest
+                    slope[q_to[i]] = at_points[1, here] * rate
+                    here += half > 0.0
+                here += half == 0.0
                 continue
-            centre = qs[a] + half
-            for m in range(degree):
-                x = centre + half * waves[1, m]
-                h, d = _sum_at(x, place, running, weight, window, code, reach, rate)
-                at_points[0, m], at_points[1, m] = h + highest, d
             for part in range(2):
-                for n in range(degree):
+                if not (want_value if part == 0 else want_slope):
+                    continue
+                for d in range(degree):
                     total = 0.0
                     for m in range(degree):
-                        total += at_points[part, m] * waves[n, m]
-                    coef[n] = total * (2.0 if n > 0 else 1.0) / degree
+                        total += at_points[part, here + m] * waves[d, m]
+                    coef[d] = total * (2.0 if d > 0 else 1.0) / degree
+                centre = qs[a] + half
                 if part == 0:
-                    _series(qs, a, b, centre, 1.0 / half, coef, q_to, 1.0, value)
+                    coef[0] += highest
+                    series(qs, a, b, centre, 1.0 / half, coef, q_to, 1.0, value)
                 else:
-                    _series(qs, a, b, centre, 1.0 / half, coef, q_to, rate, slope)
+                    series(qs, a, b, centre, 1.0 / half, coef, q_to, rate, slope)
+            here += degree

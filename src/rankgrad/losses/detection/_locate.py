@@ -70,18 +70,19 @@ def locate(
 def _order_with_free_slots(
     slots: Slots, scores: Tensor, segments: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the order by segment and score, free slots last, and in it the segment of each."""
+    """Return the order by segment and score, free slots last, and in it the segment of each.
+
+    Free slots are the last as they come, and sorting is stable: as NaN they stay behind all others.
+    """
     assert slots.taken is not None
     free = ~slots.taken
-    by_segment = kernels.implementation("pairwise_order", scores.device)
+    scores = slots.only(scores, free=torch.nan)[None]
     if segments is None:
-        order = by_segment(scores[None], free.long()[None])[0]
-        return order, free[order].cumsum(0)
+        order: Tensor = kernels.implementation("argsort", scores.device)(scores, False)[0]
+        return order, free.cumsum(0)
     ids = slots.take(segments, free=_LARGEST)
-    order = by_segment(scores[None], ids[None])[0]
-    stable = kernels.implementation("argsort", scores.device)
-    order = order[stable(free[order].double()[None], False)[0]]
-    opens = free[order]
+    order = kernels.implementation("pairwise_order", scores.device)(scores, ids[None])[0]
+    opens = free.clone()
     opens[1:] |= ids[order].diff() != 0
     opens[:1] = True
     return order, opens.cumsum(0) - 1

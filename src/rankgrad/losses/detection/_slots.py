@@ -38,7 +38,11 @@ class Slots:
         return self.index if self.taken is None else torch.where(self.taken, self.index, -1)
 
     def __getitem__(self, order: Tensor) -> "Slots":
-        return Slots.of(self.places[order], self.taken is not None)
+        """Return the slots in another order, in which the free ones are the last as well."""
+        index = self.index[order]
+        if self.taken is None:
+            return Slots(index)
+        return Slots(torch.where(self.taken, index, index[:1]), self.taken)
 
     def count(self, like: Tensor) -> Tensor:
         """Return how many are taken, a scalar of the dtype of ``like``."""
@@ -48,7 +52,7 @@ class Slots:
 
     def only(self, values: Tensor, free: float | int = 0) -> Tensor:
         """Return ``values`` [..., p] with ``free`` in the free slots."""
-        return values if self.taken is None else values.masked_fill(~self.taken, free)
+        return values if self.taken is None else torch.where(self.taken, values, free)
 
     def take(self, values: Tensor, free: float | int = 0) -> Tensor:
         """Return what stands in ``values`` [..., n] at the slots, ``free`` for free ones."""

@@ -19,8 +19,7 @@ __all__ = ["any_between", "between", "plus", "running", "weight_between"]
 
 _STEPS = 16  # elements to a lane
 _BLOCK = 128  # lanes to a program
-_SHORT = 8192  # elements of a row for one program
-_TOGETHER = 1024  # of which it takes so many at once
+_SHORT, _LANES = 4096, 32  # elements of a row for one program, and its lanes
 # The second of two rows is aligned if the first has an even length: that compiles nothing new.
 _ANYWHERE = ["x", "x_rest", "shrink", "before", "before_rest", "total", "rest"]
 
@@ -70,6 +69,14 @@ def _shrunk(total, rest, shrink, at, live):
     return total, rest
 
 
+@triton.jit
+def _next(x, x_rest, high, low, at, inside):
+    """Add the elements at these places, each to the sum of its lane."""
+    if x_rest is not None:
+        low += tl.load(x_rest + at, mask=inside, other=0.0)
+    return plus(high, low, tl.load(x + at, mask=inside, other=0.0).to(tl.float64))
+
+
 @triton.jit(do_not_specialize=["n", "chunks", "lanes"], do_not_specialize_on_alignment=_ANYWHERE)
 def _totals(
     x, x_rest, shrink, total, rest, n, chunks, lanes, STEPS: tl.constexpr, BLOCK: tl.constexpr
@@ -84,9 +91,7 @@ def _totals(
         inside = live & (first + step < n)
         at = row * n + first + step
         high, low = _shrunk(high, low, shrink, at, inside)
-        if x_rest is not None:
-            low += tl.load(x_rest + at, mask=inside, other=0.0)
-        high, low = plus(high, low, tl.load(x + at, mask=inside, other=0.0).to(tl.float64))
+        high, low = _next(x, x_rest, high, low, at, inside)
     tl.store(total + lane, high, mask=live)
     tl.store(rest + lane, low, mask=live)
 
@@ -113,9 +118,7 @@ def _spread(
         inside = live & (first + step < n)
         at = row * n + first + step
         high, low = _shrunk(high, low, shrink, at, inside)
-        if x_rest is not None:
-            low += tl.load(x_rest + at, mask=inside, other=0.0)
-        high, low = plus(high, low, tl.load(x + at, mask=inside, other=0.0).to(tl.float64))
+        high, low = _next(x, x_rest, high, low, at, inside)
         tl.store(total + out + step + 1, high, mask=inside)
         tl.store(rest + out + step + 1, low, mask=inside)
 
@@ -128,31 +131,31 @@ def _together(total, rest, next_total, next_rest):
 
 
 @triton.jit(do_not_specialize=["n"], do_not_specialize_on_alignment=_ANYWHERE)
-def _short_rows(x, x_rest, total, rest, n, BLOCK: tl.constexpr):
-    """Write the running sums of a row, block by block."""
+def _short_rows(x, x_rest, total, rest, n, STEPS: tl.constexpr, BLOCK: tl.constexpr):
+    """Write the running sums of a row in one program, which goes along it lane by lane."""
     row = tl.program_id(0).to(tl.int64)
-    x += row * n
-    total += row * (n + 1)
-    rest += row * (n + 1)
+    out = row * (n + 1)
     lane = tl.arange(0, BLOCK)
-    high = tl.zeros([BLOCK], tl.float64)  # what comes before the block, in every lane
-    low = tl.zeros([BLOCK], tl.float64)
-    tl.store(total + lane, high, mask=lane == 0)
-    tl.store(rest + lane, low, mask=lane == 0)
-    for first in range(0, n, BLOCK):
-        at = first + lane
-        inside = at < n
-        term = tl.load(x + at, mask=inside, other=0.0).to(tl.float64)
-        less = tl.zeros([BLOCK], tl.float64)
-        if x_rest is not None:
-            less = tl.load(x_rest + row * n + at, mask=inside, other=0.0)
-        term, less = tl.associative_scan((term, less), 0, _together)
-        term, less = _together(high, low, term, less)
-        tl.store(total + at + 1, term, mask=inside)
-        tl.store(rest + at + 1, less, mask=inside)
+    carry = tl.zeros([BLOCK], tl.float64)  # what comes before the block, in every lane
+    carry_rest = carry
+    tl.store(total + out + lane, carry, mask=lane == 0)
+    tl.store(rest + out + lane, carry, mask=lane == 0)
+    for first in range(0, n, STEPS * BLOCK):
+        begin = first + lane * STEPS
+        # What each lane starts from: all that the lanes before it add up.
+        high, low = tl.where(lane == 0, carry, 0.0), tl.where(lane == 0, carry_rest, 0.0)
+        for step in range(STEPS):
+            at = begin - STEPS + step
+            high, low = _next(x, x_rest, high, low, row * n + at, (lane > 0) & (at < n))
+        high, low = tl.associative_scan((high, low), 0, _together)
+        for step in range(STEPS):
+            at = begin + step
+            high, low = _next(x, x_rest, high, low, row * n + at, at < n)
+            tl.store(total + out + at + 1, high, mask=at < n)
+            tl.store(rest + out + at + 1, low, mask=at < n)
         last = lane == BLOCK - 1
-        high = tl.zeros([BLOCK], tl.float64) + tl.sum(tl.where(last, term, 0.0), axis=0)
-        low = tl.zeros([BLOCK], tl.float64) + tl.sum(tl.where(last, less, 0.0), axis=0)
+        carry = tl.zeros([BLOCK], tl.float64) + tl.sum(tl.where(last, high, 0.0), axis=0)
+        carry_rest = tl.zeros([BLOCK], tl.float64) + tl.sum(tl.where(last, low, 0.0), axis=0)
 
 
 def _shrink(level: Tensor | None, scale: float) -> Tensor | None:
@@ -174,8 +177,8 @@ def running(
     rows, n = x.shape
     x = x.contiguous()
     out = x.new_empty((2, rows, n + 1), dtype=torch.float64)
-    if level is None and n <= _SHORT:
-        launch(_short_rows, rows, x, x_rest, out[0], out[1], n, BLOCK=_TOGETHER)
+    if level is None and _STEPS < n <= _SHORT:
+        launch(_short_rows, rows, x, x_rest, out[0], out[1], n, STEPS=_STEPS, BLOCK=_LANES)
         return out[0], out[1]
     chunks = max(1, ceil_div(n, _STEPS))
     programs = ceil_div(rows * chunks, _BLOCK)

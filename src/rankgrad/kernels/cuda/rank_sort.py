@@ -15,13 +15,20 @@ _COLUMNS = 64  # partners looked at at once
 
 
 @triton.jit
-def _range_of(i, live, starts, segments, steps):
-    """Return where the segments of positives begin and end, and where all of them do."""
+def _own(scores, quality, starts, p, segments, steps, ROWS: tl.constexpr):
+    """Return the positives of a program, which of them are there, their scores and targets.
+
+    And where the segment of each begins and ends, and where all of these do.
+    """
+    i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    live = i < p
+    s = tl.load(scores + i, mask=live, other=0.0)
+    t = tl.load(quality + i, mask=live, other=0.0)
     group = segment_of(i, starts, segments, steps)
     begin = tl.load(starts + group, mask=live, other=0)
     end = tl.load(starts + group + 1, mask=live, other=0)
-    last = tl.max(end, axis=0)
-    return begin, end, tl.min(tl.where(live, begin, last), axis=0), last
+    stop = tl.max(end, axis=0)
+    return i, live, s, t, begin, end, tl.min(tl.where(live, begin, stop), axis=0), stop
 
 
 @triton.jit
@@ -41,11 +48,7 @@ def _errors(
     scores, quality, ahead, starts, half_width, out, p, segments, steps,
     EPS: tl.constexpr, RAMP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    live = i < p
-    s = tl.load(scores + i, mask=live, other=0.0)
-    t = tl.load(quality + i, mask=live, other=0.0)
-    begin, end, start, stop = _range_of(i, live, starts, segments, steps)
+    i, live, s, t, begin, end, start, stop = _own(scores, quality, starts, p, segments, steps, ROWS)
     delta = tl.load(half_width)
     good = tl.zeros([ROWS, COLUMNS], tl.float64)
     bad = tl.zeros([ROWS, COLUMNS], tl.float64)
@@ -97,11 +100,7 @@ def _pulls(
     scores, quality, facts, cotangents, starts, half_width, out, p, segments, steps,
     EPS: tl.constexpr, RAMP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    live = i < p
-    s = tl.load(scores + i, mask=live, other=0.0)
-    t = tl.load(quality + i, mask=live, other=0.0)
-    begin, end, start, stop = _range_of(i, live, starts, segments, steps)
+    i, live, s, t, begin, end, start, stop = _own(scores, quality, starts, p, segments, steps, ROWS)
     delta = tl.load(half_width)
     taken = tl.zeros([ROWS, COLUMNS], tl.float64)
     for first in range(start, stop, COLUMNS):

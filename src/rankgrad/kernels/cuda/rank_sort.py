@@ -15,7 +15,7 @@ _COLUMNS = 64  # partners looked at at once
 
 
 @triton.jit
-def _own(scores, quality, starts, p, segments, steps, ROWS: tl.constexpr):
+def own_range(scores, quality, starts, p, segments, steps, ROWS: tl.constexpr):
     """Return the positives of a program, which of them are there, their scores and targets.
 
     And where the segment of each begins and ends, and where all of these do.
@@ -48,7 +48,9 @@ def _errors(
     scores, quality, ahead, starts, half_width, out, p, segments, steps,
     EPS: tl.constexpr, RAMP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    i, live, s, t, begin, end, start, stop = _own(scores, quality, starts, p, segments, steps, ROWS)
+    i, live, s, t, begin, end, start, stop = own_range(
+        scores, quality, starts, p, segments, steps, ROWS
+    )
     delta = tl.load(half_width)
     good = tl.zeros([ROWS, COLUMNS], tl.float64)
     bad = tl.zeros([ROWS, COLUMNS], tl.float64)
@@ -100,7 +102,9 @@ def _pulls(
     scores, quality, facts, cotangents, starts, half_width, out, p, segments, steps,
     EPS: tl.constexpr, RAMP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    i, live, s, t, begin, end, start, stop = _own(scores, quality, starts, p, segments, steps, ROWS)
+    i, live, s, t, begin, end, start, stop = own_range(
+        scores, quality, starts, p, segments, steps, ROWS
+    )
     delta = tl.load(half_width)
     taken = tl.zeros([ROWS, COLUMNS], tl.float64)
     for first in range(start, stop, COLUMNS):
